@@ -1,0 +1,4 @@
+//! DoctorKafka's custom resources.
+#[derive(Debug, Clone, PartialEq)]
+/// placeholder
+pub struct KafkaHealthPolicySpec {}

@@ -1,0 +1,220 @@
+//! What the engine says, for the CR status, the dashboard, the API and the metrics alike.
+
+use doctorkafka_diagnosis::{BrokerState, Reason};
+use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Evidence, LeadershipMove};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The whole of what one engine knows, immutable; a new one is published whenever something changed.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DoctorReport {
+    /// When it was put together.
+    pub at: Timestamp,
+    /// The policy's name, as in the actions log.
+    pub policy: String,
+    /// What this instance is.
+    pub role: Role,
+    /// The Kafka cluster.
+    pub kafka: KafkaView,
+    /// Brokers by state.
+    pub summary: Summary,
+    /// Every broker of the cluster, by id.
+    pub brokers: Vec<BrokerView>,
+    /// Treatment that would help, recommended and not done.
+    pub advice: Vec<Advice>,
+    /// Why nothing is recommended for a broker that needs it.
+    pub refusals: Vec<Refusal>,
+    /// Newest records of the actions log, oldest first, at most [`DoctorReport::RECENT_ACTIONS`].
+    pub actions: Arc<[ActionRecord]>,
+    /// Counted since the engine started.
+    pub counters: Counters,
+}
+
+impl DoctorReport {
+    /// How many records of the actions log a report carries.
+    pub const RECENT_ACTIONS: usize = 200;
+}
+
+/// What this instance is with regard to the actions log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "state")]
+pub enum Role {
+    /// It watches and writes nothing.
+    Standby,
+    /// It leads and is opening the actions log.
+    TakingOver,
+    /// It leads and writes the actions log.
+    Leading {
+        /// Leader epoch, as in the records.
+        epoch: u64,
+    },
+    /// Another doctor has taken the actions log over. This engine writes nothing more.
+    Fenced,
+    /// Another policy already watches this Kafka cluster, so this engine does nothing.
+    Conflict {
+        /// Who, since when, and what to do, for people.
+        message: String,
+    },
+}
+
+/// The Kafka cluster as seen from here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaView {
+    /// Whether any broker answers. `None` until the first attempt has ended.
+    pub reachable: Option<bool>,
+    /// What was tried on which address and what came of it, when it is not reachable.
+    pub error: Option<String>,
+    /// The cluster's id.
+    pub cluster_id: Option<String>,
+    /// The active controller (leader of the KRaft quorum).
+    pub controller_id: Option<BrokerId>,
+    /// Partitions whose ISR is smaller than their replica set.
+    pub under_replicated: Option<usize>,
+}
+
+/// How many brokers are in which state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)] // each field counts the state of its name
+pub struct Summary {
+    pub brokers: usize,
+    pub healthy: usize,
+    pub overloaded: usize,
+    pub unhealthy: usize,
+    pub recovering: usize,
+    pub maintenance: usize,
+    pub unknown: usize,
+}
+
+/// One broker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerView {
+    /// Its `node.id`.
+    pub id: BrokerId,
+    /// Host it advertises.
+    pub host: String,
+    /// Its rack, when it has one.
+    pub rack: Option<String>,
+    /// Its state.
+    pub state: BrokerState,
+    /// Why.
+    pub reason: Reason,
+    /// Since when it has been in this state, by the wall clock.
+    pub since: Timestamp,
+    /// One sentence for people: what is wrong and how it is known.
+    pub message: String,
+    /// The figures the state rests on.
+    pub evidence: Evidence,
+    /// Newest figures, absent ones unknown.
+    pub figures: Figures,
+    /// Partitions it leads, when known.
+    pub leaders: Option<usize>,
+    /// Replicas it holds, when known.
+    pub replicas: Option<usize>,
+}
+
+/// A broker's newest figures.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// CPU as a share of the broker's own limit, percent.
+    pub cpu_percent: Option<f64>,
+    /// Memory as a share of its limit, percent.
+    pub memory_percent: Option<f64>,
+    /// The fullest log directory, percent.
+    pub disk_percent: Option<f64>,
+    /// Bytes received a second.
+    pub network_in: Option<f64>,
+    /// Bytes sent a second.
+    pub network_out: Option<f64>,
+    /// When the newest report was taken, by the sidecar's clock.
+    pub last_heartbeat: Option<Timestamp>,
+    /// Whether simulated load is laid over the measured figures.
+    pub simulated: bool,
+}
+
+/// Recommended leadership changes for one overloaded broker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Advice {
+    /// The broker to relieve.
+    pub broker: BrokerId,
+    /// `move leadership of 12 partitions from broker 2 to 1 (7) and 3 (5); no data moves`.
+    pub message: String,
+    /// The changes.
+    pub moves: Vec<LeadershipMove>,
+}
+
+/// A treatment that was considered and refused.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// The broker that would have been treated; absent when it concerns the whole cluster.
+    pub broker: Option<BrokerId>,
+    /// Name of the rule, `PascalCase`, from a closed set.
+    pub rule: &'static str,
+    /// Which rule, on what, with the number that broke it, and what would lift it.
+    pub message: String,
+}
+
+/// Counts since the engine started.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counters {
+    /// Reports that were understood and used.
+    pub reports: u64,
+    /// Records of the metrics topic that were not.
+    pub skipped: BTreeMap<SkipReason, u64>,
+    /// Records committed to the actions log by this instance.
+    pub actions: BTreeMap<ActionKind, u64>,
+    /// Records that wait for the actions log.
+    pub outbox: usize,
+    /// Records given up because the outbox was full.
+    pub outbox_dropped: u64,
+}
+
+/// Why a record of the metrics topic was not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SkipReason {
+    /// Not a report: random bytes, another shape, figures that cannot be true.
+    Malformed,
+    /// Larger than a report can be.
+    TooLarge,
+    /// Written by a newer release.
+    NewerVersion,
+    /// Its key or its cluster id names another broker or cluster than its value.
+    Forged,
+    /// A broker that Kafka does not know.
+    UnknownBroker,
+    /// Seen before, or older than what was seen.
+    Repeated,
+}
+
+impl SkipReason {
+    /// Every reason.
+    pub const ALL: [Self; 6] = [
+        Self::Malformed,
+        Self::TooLarge,
+        Self::NewerVersion,
+        Self::Forged,
+        Self::UnknownBroker,
+        Self::Repeated,
+    ];
+
+    /// The label value in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::NewerVersion => "newer_version",
+            Self::Forged => "forged",
+            Self::UnknownBroker => "unknown_broker",
+            Self::Repeated => "repeated",
+        }
+    }
+}
