@@ -1,0 +1,10 @@
+//! `cargo xtask gen`.
+
+/// placeholder
+#[derive(clap::Args)]
+pub struct Arguments {}
+
+/// placeholder
+pub fn run(_arguments: Arguments) -> anyhow::Result<()> {
+    anyhow::bail!("follows")
+}
