@@ -1,0 +1,59 @@
+//! The DoctorKafka operator: two adapters, Kubernetes and standalone, over the engine of `doctorkafka-doctor`, and the
+//! pages that show what the engines know.
+//!
+//! A library beside the binary so that tests and the reference documents can use its parts.
+
+pub mod cli;
+pub mod fleet;
+pub mod kubernetes;
+mod logging;
+mod shutdown;
+pub mod standalone;
+
+use cli::{Cli, Command, UsageError};
+use fleet::Fleet;
+use std::{process::ExitCode, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// How long everything together may take to end in good order after the first signal.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(15);
+
+/// Runs the program to its end.
+///
+/// Exit codes: 0 after a signal, 1 after an error, 2 when what the user gave cannot be.
+pub fn launch(cli: Cli) -> ExitCode {
+    logging::start(&cli.log);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start the async runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(operate(cli.command));
+    // Blocking calls of native clients may still be under way; the process does not wait for them.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+        }
+    }
+}
+
+async fn operate(command: Command) -> anyhow::Result<()> {
+    let cancel = CancellationToken::new();
+    shutdown::on_signal(cancel.clone())?;
+    let fleet = Fleet::new();
+    let adapter = {
+        let (fleet, cancel) = (fleet.clone(), cancel.clone());
+        async move {
+            match command {
+                Command::Run { arguments, .. } => kubernetes::run(arguments, fleet, cancel).await,
+                Command::Standalone { arguments, .. } => standalone::run(arguments, fleet, cancel).await,
+            }
+        }
+    };
+    adapter.await
+}
