@@ -1,5 +1,27 @@
 //! Everything in DoctorKafka that speaks to Kafka.
+//!
+//! * [`Admin`] asks the cluster about itself and creates the doctor's topics; [`probe`] asks one broker whether it lives.
+//! * [`ReportPublisher`] sends a sidecar's reports to the metrics topic.
+//! * [`ReportReader`] follows the metrics topic.
+//! * [`ActionLogWriter`] and [`ActionLogReader`] are the two ends of the actions log, which is transactional and fenced.
+//! * [`GroupElection`] elects one leader among standalone doctors through a consumer group.
+//!
+//! Every client is built from one [`Connection`]. Admin requests go over the `kafka-protocol` crate, because librdkafka
+//! lacks several of them; records go over librdkafka. Every call has a timeout and every queue a bound.
 
+mod admin;
 mod connection;
+mod election;
+mod log;
+mod publisher;
+mod reports;
 
+pub use admin::{
+    Admin, AdminError, Attempt, BrokerInfo, ClusterDescription, PartitionInfo, ProbeError, QuorumLeader,
+    TopicInfo, TopicOutcome, TopicSpec, probe,
+};
 pub use connection::{Connection, ConnectionError};
+pub use election::GroupElection;
+pub use log::{ActionLogReader, ActionLogWriter, AppendError, LogEvent, OpenError};
+pub use publisher::{PublisherError, PublisherStats, ReportPublisher, partition_for};
+pub use reports::{MetricsEvent, ReportReader, Skip};

@@ -1,0 +1,7 @@
+//! The actions log.
+
+mod reader;
+mod writer;
+
+pub use reader::{ActionLogReader, LogEvent};
+pub use writer::{ActionLogWriter, AppendError, OpenError};
