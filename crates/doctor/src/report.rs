@@ -1,7 +1,8 @@
 //! What the engine says, for the CR status, the dashboard, the API and the metrics alike.
 
 use doctorkafka_diagnosis::{BrokerState, Reason};
-use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Evidence, LeadershipMove};
+use doctorkafka_kafka::Skip;
+use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, DecodeError, Evidence, LeadershipMove};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc};
@@ -215,6 +216,19 @@ impl SkipReason {
             Self::Forged => "forged",
             Self::UnknownBroker => "unknown_broker",
             Self::Repeated => "repeated",
+        }
+    }
+}
+
+impl From<&Skip> for SkipReason {
+    fn from(skip: &Skip) -> Self {
+        match skip {
+            Skip::Decode(DecodeError::TooLarge { .. }) => Self::TooLarge,
+            Skip::Decode(DecodeError::NewerVersion { .. }) => Self::NewerVersion,
+            Skip::Decode(DecodeError::Malformed { .. } | DecodeError::Absurd { .. }) | Skip::NoValue => {
+                Self::Malformed
+            }
+            Skip::Forged { .. } => Self::Forged,
         }
     }
 }

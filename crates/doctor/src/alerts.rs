@@ -1,0 +1,366 @@
+//! Which alerts stand open, and which records bring the actions log in line with the diagnosis.
+//!
+//! Level, not edge: records are made from the difference between what the log says and what is diagnosed, so that a new
+//! leader repeats nothing, and what came up while nobody led is still told. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use doctorkafka_diagnosis::{BrokerState, Diagnosis, Reason};
+use doctorkafka_planner::{LeadershipPlan, Refused};
+use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Evidence, LeadershipMove, Outcome, Severity};
+use jiff::Timestamp;
+use serde_json::json;
+
+/// Name of the rule in the evidence of a `REFUSED` record.
+const RULE: &str = "rule";
+
+/// A record before it is given its id, time and author.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Draft {
+    pub kind: ActionKind,
+    pub severity: Severity,
+    pub broker: Option<BrokerId>,
+    pub message: String,
+    pub outcome: Option<Outcome>,
+    pub leadership: Vec<LeadershipMove>,
+    pub evidence: Evidence,
+}
+
+impl Draft {
+    pub fn new(
+        kind: ActionKind,
+        severity: Severity,
+        broker: Option<BrokerId>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            severity,
+            broker,
+            message: message.into(),
+            outcome: None,
+            leadership: Vec::new(),
+            evidence: Evidence::new(),
+        }
+    }
+}
+
+/// An alert that has been raised and not taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OpenAlert {
+    pub kind: ActionKind,
+    pub since: Timestamp,
+    /// A treatment has been proposed for it.
+    proposed: bool,
+    /// Rules that have refused a treatment for it; each is told once.
+    refused: BTreeSet<String>,
+}
+
+impl OpenAlert {
+    /// Whether it is the alert that goes with a state.
+    pub fn is_of(&self, state: BrokerState) -> bool {
+        match state {
+            BrokerState::Unhealthy => self.kind == ActionKind::AlertUnhealthy,
+            BrokerState::Overloaded => self.kind == ActionKind::AlertOverload,
+            _ => false,
+        }
+    }
+}
+
+/// The alerts that stand open according to the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Alerts {
+    brokers: BTreeMap<BrokerId, OpenAlert>,
+    /// The doctor has said that it cannot see.
+    blind_since: Option<Timestamp>,
+    /// Highest leader epoch in the log.
+    pub epoch: u64,
+}
+
+impl Alerts {
+    /// Takes in the next record of the log.
+    pub fn apply(&mut self, record: &ActionRecord) {
+        self.epoch = self.epoch.max(record.epoch);
+        match (record.kind, record.broker) {
+            (kind @ (ActionKind::AlertOverload | ActionKind::AlertUnhealthy), Some(broker)) => {
+                self.open(broker, kind, record.time);
+            }
+            (ActionKind::AlertUnknown, None) => self.blind_since = Some(record.time),
+            (ActionKind::Recovered, Some(broker)) => {
+                self.brokers.remove(&broker);
+            }
+            (ActionKind::Recovered, None) => self.blind_since = None,
+            (ActionKind::ReassignPartitions, Some(broker)) => {
+                if let Some(alert) = self.brokers.get_mut(&broker) {
+                    alert.proposed = true;
+                }
+            }
+            (ActionKind::Refused, Some(broker)) => {
+                let rule = record.evidence.get(RULE).and_then(|rule| rule.as_str());
+                if let (Some(alert), Some(rule)) = (self.brokers.get_mut(&broker), rule) {
+                    alert.refused.insert(rule.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The alert that stands open for a broker.
+    pub fn of(&self, broker: BrokerId) -> Option<&OpenAlert> {
+        self.brokers.get(&broker)
+    }
+
+    /// What has to be written so that the log says what is diagnosed. The drafts count as written from here on.
+    pub fn reconcile(&mut self, diagnoses: &BTreeMap<BrokerId, Diagnosis>, now: Timestamp) -> Vec<Draft> {
+        let mut drafts = Vec::new();
+        for (id, diagnosis) in diagnoses {
+            let open = self.brokers.get(id).map(|alert| alert.kind);
+            let wanted = match diagnosis.state {
+                BrokerState::Unhealthy => Some((ActionKind::AlertUnhealthy, Severity::Critical)),
+                BrokerState::Overloaded => Some((ActionKind::AlertOverload, Severity::Warning)),
+                BrokerState::Healthy => None,
+                // Neither well nor known to be ill: what was said of it stands.
+                BrokerState::Recovering | BrokerState::Maintenance | BrokerState::Unknown => continue,
+            };
+            let (kind, severity) = match wanted {
+                Some((kind, _)) if open == Some(kind) => continue,
+                Some((kind, severity)) => {
+                    self.open(*id, kind, now);
+                    (kind, severity)
+                }
+                None if open.is_none() => continue,
+                None => {
+                    self.brokers.remove(id);
+                    (ActionKind::Recovered, Severity::Info)
+                }
+            };
+            let mut draft = Draft::new(kind, severity, Some(*id), diagnosis.message.clone());
+            draft.evidence = diagnosis.evidence.clone();
+            draft.evidence.insert("reason".into(), json!(diagnosis.reason.as_str()));
+            drafts.push(draft);
+        }
+        self.reconcile_gone(diagnoses, &mut drafts);
+        self.reconcile_sight(diagnoses, now, &mut drafts);
+        drafts
+    }
+
+    /// The record for a treatment that would help a broker, unless it has been told for this alert.
+    pub fn propose(&mut self, plan: &LeadershipPlan) -> Option<Draft> {
+        let alert = self.brokers.get_mut(&plan.from).filter(|alert| !alert.proposed)?;
+        alert.proposed = true;
+        let partitions = plan.moves.len();
+        let mut draft = Draft::new(
+            ActionKind::ReassignPartitions,
+            Severity::Info,
+            Some(plan.from),
+            format!(
+                "Moving leadership of {partitions} {} to healthy brokers is recommended: {}",
+                if partitions == 1 { "partition" } else { "partitions" },
+                plan.sentence()
+            ),
+        );
+        draft.outcome = Some(Outcome::Proposed);
+        draft.evidence.insert("partitions".into(), json!(partitions));
+        draft.leadership = plan.moves.clone();
+        Some(draft)
+    }
+
+    /// The record for a treatment that was refused, unless this rule has been told for this alert.
+    pub fn refuse(&mut self, broker: BrokerId, refused: &Refused) -> Option<Draft> {
+        let rule = refused.rule.as_str();
+        let alert = self.brokers.get_mut(&broker).filter(|alert| !alert.proposed)?;
+        if !alert.refused.insert(rule.to_owned()) {
+            return None;
+        }
+        let mut draft =
+            Draft::new(ActionKind::Refused, Severity::Warning, Some(broker), refused.message.clone());
+        draft.evidence.insert(RULE.into(), json!(rule));
+        Some(draft)
+    }
+
+    fn open(&mut self, broker: BrokerId, kind: ActionKind, since: Timestamp) {
+        let alert = OpenAlert { kind, since, proposed: false, refused: BTreeSet::new() };
+        self.brokers.insert(broker, alert);
+    }
+
+    fn reconcile_gone(&mut self, diagnoses: &BTreeMap<BrokerId, Diagnosis>, drafts: &mut Vec<Draft>) {
+        if diagnoses.is_empty() {
+            return; // the cluster has not been looked at yet
+        }
+        let gone: Vec<BrokerId> =
+            self.brokers.keys().filter(|id| !diagnoses.contains_key(id)).copied().collect();
+        for id in gone {
+            self.brokers.remove(&id);
+            let message = "the broker is no longer part of the cluster";
+            drafts.push(Draft::new(ActionKind::Recovered, Severity::Info, Some(id), message));
+        }
+    }
+
+    fn reconcile_sight(
+        &mut self,
+        diagnoses: &BTreeMap<BrokerId, Diagnosis>,
+        now: Timestamp,
+        drafts: &mut Vec<Draft>,
+    ) {
+        let unknown = |d: &&Diagnosis| d.state == BrokerState::Unknown;
+        let blind = diagnoses.values().find(|d| unknown(d) && d.reason != Reason::NotSeenYet);
+        match (blind, self.blind_since) {
+            (Some(diagnosis), None) => {
+                self.blind_since = Some(now);
+                let affected = diagnoses.values().filter(unknown).count();
+                let mut draft = Draft::new(
+                    ActionKind::AlertUnknown,
+                    Severity::Critical,
+                    None,
+                    format!(
+                        "state of {affected} of {} brokers unknown: {}",
+                        diagnoses.len(),
+                        diagnosis.message
+                    ),
+                );
+                draft.evidence.insert("reason".into(), json!(diagnosis.reason.as_str()));
+                draft.evidence.insert("brokers".into(), json!(affected));
+                drafts.push(draft);
+            }
+            (None, Some(_)) if !diagnoses.values().any(|d| unknown(&d)) && !diagnoses.is_empty() => {
+                self.blind_since = None;
+                let message = "the state of every broker is known again";
+                drafts.push(Draft::new(ActionKind::Recovered, Severity::Info, None, message));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doctorkafka_diagnosis::Moment;
+
+    fn diagnosis(state: BrokerState, reason: Reason) -> Diagnosis {
+        Diagnosis {
+            state,
+            reason,
+            since: Moment(0),
+            message: reason.to_string(),
+            evidence: Evidence::new(),
+            resource: None,
+        }
+    }
+
+    fn world(states: &[(BrokerState, Reason)]) -> BTreeMap<BrokerId, Diagnosis> {
+        (1..).zip(states).map(|(id, (state, reason))| (BrokerId(id), diagnosis(*state, *reason))).collect()
+    }
+
+    fn record(draft: &Draft, epoch: u64) -> ActionRecord {
+        ActionRecord {
+            version: 1,
+            id: ActionRecord::new_id(),
+            time: Timestamp::UNIX_EPOCH,
+            policy: "p".into(),
+            cluster: "c".into(),
+            epoch,
+            kind: draft.kind,
+            severity: draft.severity,
+            broker: draft.broker,
+            message: draft.message.clone(),
+            outcome: draft.outcome,
+            leadership: draft.leadership.clone(),
+            digest: None,
+            step: None,
+            evidence: draft.evidence.clone(),
+        }
+    }
+
+    const OK: (BrokerState, Reason) = (BrokerState::Healthy, Reason::WithinLimits);
+    const HOT: (BrokerState, Reason) = (BrokerState::Overloaded, Reason::CpuAbove);
+    const DOWN: (BrokerState, Reason) = (BrokerState::Unhealthy, Reason::ProcessDown);
+    const BLIND: (BrokerState, Reason) = (BrokerState::Unknown, Reason::AllSilent);
+    const NEW: (BrokerState, Reason) = (BrokerState::Unknown, Reason::NotSeenYet);
+
+    fn kinds(drafts: &[Draft]) -> Vec<(ActionKind, Option<i32>)> {
+        drafts.iter().map(|d| (d.kind, d.broker.map(|b| b.0))).collect()
+    }
+
+    #[test]
+    fn each_change_is_told_once() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut alerts = Alerts::default();
+        assert!(alerts.reconcile(&world(&[OK, OK]), now).is_empty());
+        assert_eq!(kinds(&alerts.reconcile(&world(&[OK, HOT]), now)), [(ActionKind::AlertOverload, Some(2))]);
+        assert!(alerts.reconcile(&world(&[OK, HOT]), now).is_empty());
+        assert_eq!(
+            kinds(&alerts.reconcile(&world(&[OK, DOWN]), now)),
+            [(ActionKind::AlertUnhealthy, Some(2))]
+        );
+        assert_eq!(kinds(&alerts.reconcile(&world(&[OK, OK]), now)), [(ActionKind::Recovered, Some(2))]);
+    }
+
+    #[test]
+    fn a_new_leader_repeats_nothing_and_misses_nothing() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut first = Alerts::default();
+        let mut second = Alerts::default();
+        for draft in first.reconcile(&world(&[HOT, DOWN, OK]), now) {
+            second.apply(&record(&draft, 4));
+        }
+        assert_eq!(second.epoch, 4);
+        assert!(second.reconcile(&world(&[NEW, NEW, NEW]), now).is_empty(), "nothing is known yet");
+        assert!(second.reconcile(&world(&[HOT, DOWN, OK]), now).is_empty());
+        let drafts = second.reconcile(&world(&[OK, DOWN, DOWN]), now);
+        assert_eq!(kinds(&drafts), [(ActionKind::Recovered, Some(1)), (ActionKind::AlertUnhealthy, Some(3))]);
+    }
+
+    #[test]
+    fn blindness_is_one_alert() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut alerts = Alerts::default();
+        assert_eq!(
+            kinds(&alerts.reconcile(&world(&[BLIND, BLIND]), now)),
+            [(ActionKind::AlertUnknown, None)]
+        );
+        assert!(alerts.reconcile(&world(&[BLIND, BLIND]), now).is_empty());
+        assert!(alerts.reconcile(&world(&[OK, BLIND]), now).is_empty());
+        assert_eq!(kinds(&alerts.reconcile(&world(&[OK, OK]), now)), [(ActionKind::Recovered, None)]);
+    }
+
+    #[test]
+    fn proposals_and_refusals_are_told_once_per_alert() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut alerts = Alerts::default();
+        let plan = LeadershipPlan {
+            from: BrokerId(1),
+            moves: vec![LeadershipMove {
+                topic: "t".into(),
+                partition: 0,
+                from: BrokerId(1),
+                to: BrokerId(2),
+            }],
+        };
+        assert!(alerts.propose(&plan).is_none(), "no alert, no treatment");
+        alerts.reconcile(&world(&[HOT, OK]), now);
+        let refused = Refused { rule: doctorkafka_planner::Rule::UnderReplicated, message: "m".into() };
+        let told = alerts.refuse(BrokerId(1), &refused).unwrap();
+        assert!(alerts.refuse(BrokerId(1), &refused).is_none());
+        let proposed = alerts.propose(&plan).unwrap();
+        assert!(alerts.propose(&plan).is_none());
+        let mut next = Alerts::default();
+        let alert = Draft::new(ActionKind::AlertOverload, Severity::Warning, Some(BrokerId(1)), "");
+        for draft in [&alert, &told, &proposed] {
+            next.apply(&record(draft, 1));
+        }
+        assert!(
+            next.propose(&plan).is_none() && next.refuse(BrokerId(1), &refused).is_none(),
+            "nor by the next leader"
+        );
+    }
+
+    #[test]
+    fn a_broker_that_left_the_cluster_leaves_no_alert() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut alerts = Alerts::default();
+        alerts.reconcile(&world(&[OK, DOWN]), now);
+        assert!(alerts.reconcile(&BTreeMap::new(), now).is_empty(), "not looked yet");
+        assert_eq!(kinds(&alerts.reconcile(&world(&[OK]), now)), [(ActionKind::Recovered, Some(2))]);
+    }
+}

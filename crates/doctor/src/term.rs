@@ -1,0 +1,169 @@
+//! One term of leadership over the actions log: from opening it, which fences every older leader, to losing it.
+
+use std::{sync::Arc, time::Duration};
+
+use doctorkafka_kafka::{ActionLogReader, ActionLogWriter, AppendError, Connection, LogEvent};
+use doctorkafka_wire::{ActionKind, ActionRecord};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::alerts::Alerts;
+
+/// Records that may wait while the log's own leader fails over. At the rate of decisions this is hours.
+const OUTBOX: usize = 1_000;
+
+/// Records of one transaction, at the most.
+const BATCH: usize = 100;
+
+/// How much of the log a new leader reads: more records than alerts can stand open.
+pub(crate) const TAIL: i64 = 10_000;
+
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What a term tells the engine.
+#[derive(Debug)]
+pub(crate) enum TermEvent {
+    /// The log is open, older leaders are fenced, and this is what it says.
+    Opened(Alerts),
+    /// Records are in the log.
+    Committed(Vec<ActionKind>),
+    /// Another doctor has taken over. Nothing more will be written.
+    Fenced,
+}
+
+/// A running term.
+pub(crate) struct Term {
+    outbox: mpsc::Sender<ActionRecord>,
+    /// Permits are taken by records that wait, also by those in a transaction under way.
+    waiting: Arc<Semaphore>,
+    /// What it tells.
+    pub events: mpsc::Receiver<TermEvent>,
+    cancel: CancellationToken,
+}
+
+impl Term {
+    /// Starts to open the log of the cluster.
+    pub fn start(
+        connection: Connection,
+        topic: String,
+        cluster_id: String,
+        cancel: CancellationToken,
+    ) -> Self {
+        let (outbox, records) = mpsc::channel(OUTBOX);
+        let (events, told) = mpsc::channel(64);
+        let waiting = Arc::new(Semaphore::new(OUTBOX));
+        let scribe = Scribe { connection, topic, cluster_id, events, waiting: waiting.clone() };
+        let token = cancel.clone();
+        tokio::spawn(async move {
+            // An append that is under way at the end of a term is finished by the writer itself, or fenced.
+            token.run_until_cancelled(scribe.run(records)).await;
+        });
+        Self { outbox, waiting, events: told, cancel }
+    }
+
+    /// Puts a record into the outbox; false when it is full.
+    pub fn write(&self, record: ActionRecord) -> bool {
+        let Ok(permit) = self.waiting.try_acquire() else { return false };
+        let sent = self.outbox.try_send(record).is_ok();
+        if sent {
+            permit.forget();
+        }
+        sent
+    }
+
+    /// Records that wait.
+    pub fn waiting(&self) -> usize {
+        OUTBOX.saturating_sub(self.waiting.available_permits())
+    }
+}
+
+impl Drop for Term {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+struct Scribe {
+    connection: Connection,
+    topic: String,
+    cluster_id: String,
+    events: mpsc::Sender<TermEvent>,
+    waiting: Arc<Semaphore>,
+}
+
+impl Scribe {
+    async fn run(self, mut records: mpsc::Receiver<ActionRecord>) {
+        let mut writer = self.open().await;
+        let alerts = self.read().await;
+        self.tell(TermEvent::Opened(alerts)).await;
+        let mut batch = Vec::with_capacity(BATCH);
+        while records.recv_many(&mut batch, BATCH).await > 0 {
+            if self.append(&mut writer, &mut batch).await.is_err() {
+                return self.tell(TermEvent::Fenced).await;
+            }
+        }
+    }
+
+    async fn open(&self) -> ActionLogWriter {
+        loop {
+            match ActionLogWriter::open(self.connection.clone(), &self.topic, &self.cluster_id).await {
+                Ok(writer) => {
+                    info!(topic = self.topic, "opened the actions log");
+                    return writer;
+                }
+                Err(error) => warn!(%error, "cannot open the actions log, trying again"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Reads the log to its end. Nothing of older leaders can be added to it any more.
+    async fn read(&self) -> Alerts {
+        let mut alerts = Alerts::default();
+        let stop = CancellationToken::new();
+        let _stop = stop.clone().drop_guard();
+        let mut log = ActionLogReader::start(self.connection.clone(), &self.topic, TAIL, stop);
+        while let Some(event) = log.recv().await {
+            match event {
+                LogEvent::Record { record, .. } => alerts.apply(&record),
+                LogEvent::CaughtUp => break,
+                LogEvent::Restarted => alerts = Alerts::default(),
+                LogEvent::Skipped { .. } | LogEvent::Lost { .. } => {}
+            }
+        }
+        alerts
+    }
+
+    /// Appends the batch, however long that takes, and empties it.
+    ///
+    /// # Errors
+    /// When this leader is fenced.
+    async fn append(&self, writer: &mut ActionLogWriter, batch: &mut Vec<ActionRecord>) -> Result<(), ()> {
+        while !batch.is_empty() {
+            match writer.append(batch.clone()).await {
+                Ok(()) => {
+                    self.waiting.add_permits(batch.len());
+                    self.tell(TermEvent::Committed(batch.drain(..).map(|record| record.kind).collect()))
+                        .await;
+                }
+                Err(AppendError::Fenced) => return Err(()),
+                Err(AppendError::TooLarge { id, bytes, limit }) => {
+                    warn!(id, bytes, limit, "a record is too large for the actions log and is left out");
+                    batch.retain(|record| record.id != id);
+                    self.waiting.add_permits(1);
+                }
+                Err(error @ AppendError::Failed { .. }) => {
+                    warn!(%error, waiting = batch.len(), "cannot write the actions log, trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, event: TermEvent) {
+        // The engine has gone: so will this task.
+        let _ = self.events.send(event).await;
+    }
+}

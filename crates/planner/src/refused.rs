@@ -1,0 +1,57 @@
+//! Why no plan was made.
+
+/// A plan that was not made: which rule forbade it, with the number that broke it and what would lift it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The rule.
+    pub rule: Rule,
+    /// Which rule, on what, with the number, and what would lift it, for people.
+    pub message: String,
+}
+
+/// The rules that can forbid a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// More than half of the brokers are hot: there is no room to move work to.
+    TooManyOverloaded,
+    /// Heal before balance: partitions are under-replicated.
+    UnderReplicated,
+    /// Unknown data means no action: the CPU of the hot broker is not known.
+    UnknownLoad,
+    /// What is short on the broker does not follow leadership.
+    LeadershipDoesNotHelp,
+    /// The broker leads nothing that may be moved.
+    NothingToMove,
+    /// No healthy broker with an in-sync replica has room.
+    NoEligibleTarget,
+}
+
+impl Rule {
+    /// Every rule.
+    pub const ALL: [Self; 6] = [
+        Self::TooManyOverloaded,
+        Self::UnderReplicated,
+        Self::UnknownLoad,
+        Self::LeadershipDoesNotHelp,
+        Self::NothingToMove,
+        Self::NoEligibleTarget,
+    ];
+
+    /// The name in conditions, metrics and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooManyOverloaded => "TooManyOverloaded",
+            Self::UnderReplicated => "UnderReplicated",
+            Self::UnknownLoad => "UnknownLoad",
+            Self::LeadershipDoesNotHelp => "LeadershipDoesNotHelp",
+            Self::NothingToMove => "NothingToMove",
+            Self::NoEligibleTarget => "NoEligibleTarget",
+        }
+    }
+}
+
+impl Refused {
+    pub(crate) fn new(rule: Rule, message: String) -> Self {
+        Self { rule, message }
+    }
+}
