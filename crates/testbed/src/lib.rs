@@ -1,1 +1,35 @@
-//! placeholder
+//! Real Kafka and a real Kubernetes API server for tests and the demo, on loopback and without root.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use doctorkafka_testbed::KafkaCluster;
+//!
+//! let kafka = KafkaCluster::builder().brokers(3).start().await?;
+//! kafka.create_topic("orders", 6, 3).await?;
+//! kafka.kill(2).await?; // SIGKILL
+//! kafka.start(2).await?; // the same ports and data; returns when it serves
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`KafkaCluster`]: KRaft brokers as processes, each to be killed, stopped, paused, resumed and started again, and if
+//!   wanted a [`Proxy`] before each.
+//! - [`Process`]: any program, in the same manner. [`wait_until`]: bounded waiting on a condition. [`free_port`].
+//!
+//! Three promises. **Real parts**: nothing is simulated; Kafka comes from its Maven artifacts, downloaded once per version
+//! into `$XDG_CACHE_HOME/doctorkafka/testbed` (else `~/.cache/…`). **Nothing left behind**: whatever was started ends with
+//! the process that started it, and its data goes, be it by return, panic, Ctrl-C or `kill -9` ([`process`] says how).
+//! **No collisions**: any number of testbeds run beside each other; ports are free ones and stay taken.
+
+mod cache;
+mod kafka;
+mod ports;
+pub mod process;
+mod proxy;
+mod wait;
+
+pub use kafka::{Broker, KafkaCluster, KafkaClusterBuilder, KafkaVersion, live_brokers};
+pub use ports::{free_port, runtime_dir};
+pub use process::{Process, Scratch, find_program};
+pub use proxy::Proxy;
+pub use wait::{Outcome, wait_until};

@@ -1,0 +1,121 @@
+//! The configuration of one node: roles, listeners, properties and the files of a formatted data directory.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// How many nodes, the first ones, take part in the metadata quorum; all others are brokers only.
+pub(crate) const MAX_CONTROLLERS: i32 = 3;
+
+/// Loopback ports of one node.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ports {
+    /// Where clients are served.
+    pub client: u16,
+    /// What clients are told to connect to: [`client`](Self::client), or the port of a proxy before it.
+    pub advertised: u16,
+    /// Where the other brokers replicate from: never through a proxy.
+    pub internal: u16,
+    /// The metadata quorum.
+    pub controller: u16,
+}
+
+/// The `server.properties` of node `id` out of `ports.len()`; `extra` wins over everything.
+pub(crate) fn properties(
+    id: i32,
+    ports: &[Ports],
+    log_dir: &Path,
+    extra: &BTreeMap<String, String>,
+) -> Option<String> {
+    let own = ports.get(usize::try_from(id - 1).ok()?)?;
+    let brokers = ports.len() as i32;
+    let replication = brokers.min(3).to_string();
+    let voters: Vec<String> = (1..=MAX_CONTROLLERS)
+        .zip(ports)
+        .map(|(id, ports)| format!("{id}@127.0.0.1:{}", ports.controller))
+        .collect();
+    let mut listeners = format!("CLIENT://127.0.0.1:{},INTERNAL://127.0.0.1:{}", own.client, own.internal);
+    let mut roles = "broker";
+    if id <= MAX_CONTROLLERS {
+        roles = "broker,controller";
+        let _ = write!(listeners, ",CONTROLLER://127.0.0.1:{}", own.controller);
+    }
+    let mut all: BTreeMap<&str, String> = BTreeMap::from([
+        ("process.roles", roles.into()),
+        ("node.id", id.to_string()),
+        ("broker.rack", format!("rack-{id}")),
+        ("controller.quorum.voters", voters.join(",")),
+        ("controller.listener.names", "CONTROLLER".into()),
+        ("listeners", listeners),
+        (
+            "advertised.listeners",
+            format!("CLIENT://127.0.0.1:{},INTERNAL://127.0.0.1:{}", own.advertised, own.internal),
+        ),
+        ("inter.broker.listener.name", "INTERNAL".into()),
+        ("listener.security.protocol.map", "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT".into()),
+        ("log.dirs", log_dir.display().to_string()),
+        ("offsets.topic.replication.factor", replication.clone()),
+        ("transaction.state.log.replication.factor", replication),
+        ("transaction.state.log.min.isr", brokers.min(2).to_string()),
+        // Little work at the start and little memory: a whole cluster shares a small machine with the tests.
+        ("offsets.topic.num.partitions", "5".into()),
+        ("transaction.state.log.num.partitions", "5".into()),
+        ("group.initial.rebalance.delay.ms", "0".into()),
+        ("num.network.threads", "2".into()),
+        ("num.io.threads", "4".into()),
+        ("background.threads", "2".into()),
+        // The default, 128 MB, is taken from the heap at the start.
+        ("log.cleaner.dedupe.buffer.size", "4194304".into()),
+    ]);
+    all.extend(extra.iter().map(|(key, value)| (key.as_str(), value.clone())));
+    Some(all.iter().fold(String::new(), |mut text, (key, value)| {
+        let _ = writeln!(text, "{key}={value}");
+        text
+    }))
+}
+
+/// The least that Kafka's `format` asks for, to format `log_dir`.
+pub(crate) fn format_properties(log_dir: &Path) -> String {
+    format!(
+        "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:9093\n\
+         controller.listener.names=CONTROLLER\nlisteners=CLIENT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093\n\
+         inter.broker.listener.name=CLIENT\nlistener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         log.dirs={}\n",
+        log_dir.display()
+    )
+}
+
+/// Makes `log_dir` a formatted one of node `id`: `meta.properties` version 1 (KIP-858 gives each directory an id) and
+/// the first metadata records.
+pub(crate) fn format(id: i32, cluster_id: &str, log_dir: &Path, bootstrap_checkpoint: &Path) -> Result<()> {
+    let context = || format!("{} cannot be formatted", log_dir.display());
+    fs::create_dir_all(log_dir).with_context(context)?;
+    let meta = format!("version=1\ncluster.id={cluster_id}\nnode.id={id}\ndirectory.id={}\n", new_uuid()?);
+    fs::write(log_dir.join("meta.properties"), meta).with_context(context)?;
+    fs::copy(bootstrap_checkpoint, log_dir.join("bootstrap.checkpoint")).with_context(context)?;
+    Ok(())
+}
+
+/// A random id as Kafka writes them: 16 bytes in unpadded URL-safe base64, not beginning with a dash.
+pub(crate) fn new_uuid() -> Result<String> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut bytes = [0_u8; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .context("no random numbers")?;
+    // A version 4 UUID, as Java makes them; its first character must not look like an option of a command line.
+    bytes[0] &= 0x7f;
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let number = u128::from_be_bytes(bytes);
+    // 128 bits are 21 characters of 6 bits and one of 2, filled up with zeros.
+    let sextet = |index: u32| match 122_u32.checked_sub(index * 6) {
+        Some(shift) => number >> shift,
+        None => number << 4,
+    };
+    Ok((0..22).map(|index| char::from(ALPHABET[(sextet(index) & 63) as usize])).collect())
+}

@@ -1,0 +1,155 @@
+//! The two Kafka requests the testbed itself needs, written by hand.
+//!
+//! Kafka's own tools would do, but each call is a JVM that takes seconds, and the client under test must not decide
+//! whether the cluster it is tested on is up. Versions are old ones without tagged fields, served by 3.9 and by 4.x:
+//! Metadata (3) v1 and CreateTopics (19) v2.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const METADATA: (i16, i16) = (3, 1);
+const CREATE_TOPICS: (i16, i16) = (19, 2);
+/// No answer to these requests is larger.
+const MAX_ANSWER: usize = 4 << 20;
+/// How long a broker may take to answer what it knows by heart.
+const METADATA_WITHIN: Duration = Duration::from_secs(2);
+const CREATE_WITHIN: Duration = Duration::from_secs(20);
+
+/// The ids of the brokers that the broker at `address` would send clients to: registered and not fenced. Answered only
+/// by a broker that serves clients.
+pub(crate) async fn live_brokers(address: &str) -> Result<Vec<i32>> {
+    let mut body = Vec::new();
+    body.extend(0_i32.to_be_bytes()); // no topics
+    let answer = ask(address, METADATA, &body, METADATA_WITHIN).await?;
+    Answer(&answer).brokers()
+}
+
+/// How many partitions of `topic` have a leader, as far as the broker at `address` knows; 0 if it does not know the
+/// topic yet.
+pub(crate) async fn led_partitions(address: &str, topic: &str) -> Result<usize> {
+    let mut body = Vec::new();
+    body.extend(1_i32.to_be_bytes());
+    string(&mut body, topic);
+    let answer = ask(address, METADATA, &body, METADATA_WITHIN).await?;
+    let mut answer = Answer(&answer);
+    answer.brokers()?;
+    answer.i32()?; // controller
+    let mut led = 0;
+    for _ in 0..answer.i32()? {
+        answer.i16()?; // error
+        answer.string()?;
+        answer.take(1)?; // is internal
+        for _ in 0..answer.i32()? {
+            answer.take(2 + 4)?; // error, index
+            led += usize::from(answer.i32()? >= 0);
+            for _replicas_then_isr in 0..2 {
+                for _ in 0..answer.i32()? {
+                    answer.i32()?;
+                }
+            }
+        }
+    }
+    Ok(led)
+}
+
+/// Creates a topic with the broker's defaults. Any broker passes the request on to the controller.
+pub(crate) async fn create_topic(
+    address: &str,
+    topic: &str,
+    partitions: i32,
+    replication: i16,
+) -> Result<()> {
+    let mut body = Vec::new();
+    body.extend(1_i32.to_be_bytes());
+    string(&mut body, topic);
+    body.extend(partitions.to_be_bytes());
+    body.extend(replication.to_be_bytes());
+    body.extend(0_i32.to_be_bytes()); // no assignment by hand
+    body.extend(0_i32.to_be_bytes()); // no settings
+    body.extend((CREATE_WITHIN.as_millis() as i32).to_be_bytes());
+    body.push(0); // not only a validation
+    let answer = ask(address, CREATE_TOPICS, &body, CREATE_WITHIN).await?;
+    let mut answer = Answer(&answer);
+    answer.i32()?; // throttled for
+    for _ in 0..answer.i32()? {
+        answer.string()?;
+        let (code, message) = (answer.i16()?, answer.string()?);
+        if code != 0 {
+            bail!("topic {topic} was refused: {} (error code {code})", message.unwrap_or("no reason given"));
+        }
+    }
+    Ok(())
+}
+
+async fn ask(address: &str, (key, version): (i16, i16), body: &[u8], within: Duration) -> Result<Vec<u8>> {
+    const CORRELATION: [u8; 4] = 1_i32.to_be_bytes();
+    let mut request = Vec::new();
+    request.extend(key.to_be_bytes());
+    request.extend(version.to_be_bytes());
+    request.extend(CORRELATION);
+    string(&mut request, "testbed");
+    request.extend(body);
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(&(request.len() as i32).to_be_bytes()).await?;
+        stream.write_all(&request).await?;
+        let length = usize::try_from(stream.read_i32().await?).unwrap_or(usize::MAX);
+        if !(4..=MAX_ANSWER).contains(&length) {
+            return Err(std::io::Error::other(format!("an answer of {length} bytes")));
+        }
+        let mut answer = vec![0; length];
+        stream.read_exact(&mut answer).await?;
+        Ok(answer.split_off(CORRELATION.len()))
+    };
+    timeout(within, exchange)
+        .await
+        .with_context(|| format!("{address} did not answer request {key} within {} s", within.as_secs()))?
+        .with_context(|| format!("{address} could not be asked request {key}"))
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as i16).to_be_bytes());
+    out.extend(text.as_bytes());
+}
+
+/// What is left of an answer to read.
+struct Answer<'a>(&'a [u8]);
+
+impl<'a> Answer<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(count).context("an answer of a broker ends too early")?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn i16(&mut self) -> Result<i16> {
+        Ok(i16::from_be_bytes(self.take(2)?.try_into()?))
+    }
+
+    fn i32(&mut self) -> Result<i32> {
+        Ok(i32::from_be_bytes(self.take(4)?.try_into()?))
+    }
+
+    fn string(&mut self) -> Result<Option<&'a str>> {
+        match usize::try_from(self.i16()?) {
+            Ok(length) => Ok(Some(std::str::from_utf8(self.take(length)?)?)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The head of a Metadata answer.
+    fn brokers(&mut self) -> Result<Vec<i32>> {
+        let mut ids = Vec::new();
+        for _ in 0..self.i32()? {
+            ids.push(self.i32()?);
+            self.string()?; // host
+            self.i32()?; // port
+            self.string()?; // rack
+        }
+        Ok(ids)
+    }
+}
