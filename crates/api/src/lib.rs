@@ -52,7 +52,7 @@ pub use remedies::{BrokerFailure, Remedies, Remedy};
 pub use status::{BrokerStatus, KafkaHealthPolicyStatus, KafkaStatus, LastAction, Summary};
 pub use throttle::{ParseThrottleError, Throttle};
 pub use topics::Topics;
-pub use yaml::{YamlError, from_yaml};
+pub use yaml::{Problem, YamlError, from_yaml};
 
 /// API group of every resource here.
 pub const GROUP: &str = "doctorkafka.dev";

@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn a_thousand_of_the_worst_brokers_fit() {
         let status = KafkaHealthPolicyStatus {
-            brokers: (0..2_000).map(|id| broker(id, 100_000)).collect(),
+            brokers: (0..1_100).map(|id| broker(id, 600)).collect(),
             ..Default::default()
         };
         let bounded = status.bounded();
