@@ -1,0 +1,13 @@
+//! The whole system on real Kafka: real brokers, real sidecars, real doctors, as separate processes.
+//!
+//! Each test starts a cluster of its own and tells one story on it. What is asserted is what must never happen and what
+//! must happen within a generous limit; `cargo xtask bench` has the tight figures.
+//!
+//! The sidecar and the operator are taken from the target folder, so build both first; `cargo xtask test` does.
+
+mod blindness;
+mod crashes;
+mod diagnosis;
+mod failover;
+mod outage;
+mod world;

@@ -1,0 +1,257 @@
+//! One real cluster with its sidecars and doctors, and eyes on what the doctors say.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use doctorkafka_testbed::{KafkaCluster, Process, free_port, wait_until};
+use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// Every test's own cluster. Everything in it ends when it is dropped.
+pub struct World {
+    pub kafka: KafkaCluster,
+    pub folder: tempfile::TempDir,
+    sidecars: BTreeMap<i32, Process>,
+}
+
+impl World {
+    /// Three brokers, a topic with load to move, and a sidecar beside each of the named brokers.
+    pub async fn start(with_sidecars: &[i32]) -> Self {
+        let kafka = KafkaCluster::builder().brokers(3).start().await.unwrap();
+        kafka.create_topic("orders", 12, 3).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut world = Self { kafka, folder, sidecars: BTreeMap::new() };
+        for id in with_sidecars {
+            world.start_sidecar(*id);
+        }
+        world
+    }
+
+    pub fn start_sidecar(&mut self, id: i32) {
+        let broker = self.kafka.broker(id);
+        let mut command = Command::new(binary("doctorkafka-sidecar"));
+        command
+            .env("BROKER_ID", id.to_string())
+            .env("KAFKA_BROKERS", self.kafka.bootstrap())
+            .arg("--broker-match")
+            .arg(broker.config())
+            .args(["--probe", broker.address(), "--listen", "127.0.0.1:0"]);
+        let log = self.folder.path().join(format!("sidecar-{id}-{}.log", self.sidecars.len()));
+        let process = Process::spawn(&format!("sidecar {id}"), command, &log).unwrap();
+        self.sidecars.insert(id, process);
+    }
+
+    pub fn sidecar(&self, id: i32) -> &Process {
+        &self.sidecars[&id]
+    }
+
+    pub async fn kill_sidecar(&mut self, id: i32) {
+        self.sidecars.remove(&id).unwrap().kill().await.unwrap();
+    }
+
+    /// A policy file; `detection` is YAML for `spec.detection`, in flow style.
+    pub fn policy(&self, detection: &str) -> PathBuf {
+        let path = self.folder.path().join("policy.yaml");
+        let text = format!(
+            "apiVersion: doctorkafka.dev/v1alpha1\nkind: KafkaHealthPolicy\nmetadata: {{name: test}}\nspec:\n  \
+             kafka: {{bootstrapServers: '{}'}}\n  detection: {detection}\n",
+            self.kafka.bootstrap()
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn start_doctor(&self, name: &str) -> Doctor {
+        Doctor::start(name, &self.policy("{}"), self.folder.path())
+    }
+
+    /// Every record of the actions log, by Kafka's own console consumer at isolation level read_committed.
+    pub async fn actions(&self) -> Vec<ActionRecord> {
+        let mut command = self.kafka.tool("org.apache.kafka.tools.consumer.ConsoleConsumer");
+        command
+            .args(["--bootstrap-server", &self.kafka.bootstrap(), "--topic", "_doctor_actions_log"])
+            .args(["--from-beginning", "--isolation-level", "read_committed", "--timeout-ms", "8000"]);
+        let output = command.output().await.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| ActionRecord::decode(line.as_bytes()).unwrap()).collect()
+    }
+
+    /// Waits until the actions log, read by Kafka's own consumer, has records that satisfy `enough`.
+    pub async fn actions_until(&self, what: &str, enough: impl Fn(&[ActionRecord]) -> bool) -> Vec<ActionRecord> {
+        wait_until(what, Duration::from_secs(60), || async {
+            let actions = self.actions().await;
+            enough(&actions).then_some(actions)
+        })
+        .await
+        .unwrap()
+    }
+
+    /// The leader of a partition, by the cluster's metadata.
+    pub async fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
+        let connection = doctorkafka_kafka::Connection::new(&self.kafka.bootstrap(), "test").unwrap();
+        let topics = doctorkafka_kafka::Admin::new(connection).topics(Some(&[topic])).await.ok()?;
+        let partition = topics.first()?.partitions.iter().find(|p| p.partition == partition)?.clone();
+        partition.leader.map(|id| id.0)
+    }
+
+    pub async fn controller(&self) -> i32 {
+        let connection = doctorkafka_kafka::Connection::new(&self.kafka.bootstrap(), "test").unwrap();
+        let admin = doctorkafka_kafka::Admin::new(connection);
+        wait_until("an active controller", Duration::from_secs(30), || async {
+            admin.quorum_leader().await.ok().map(|leader| leader.id.0)
+        })
+        .await
+        .unwrap()
+    }
+}
+
+/// A program of this workspace, from the target folder of this test.
+pub fn binary(name: &str) -> PathBuf {
+    let path = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// A doctor in standalone mode.
+pub struct Doctor {
+    pub process: Process,
+    pub api: String,
+    pub watch: Watch,
+}
+
+impl Doctor {
+    pub fn start(name: &str, policy: &Path, folder: &Path) -> Self {
+        let api = format!("127.0.0.1:{}", free_port().unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_doctorkafka-operator"));
+        command
+            .arg("standalone")
+            .arg("--policy")
+            .arg(policy)
+            .args(["--api-listen", &api, "--dashboard-listen", "off"]);
+        let process = Process::spawn(name, command, &folder.join(format!("{name}.log"))).unwrap();
+        let watch = Watch::start(&api);
+        Self { process, api, watch }
+    }
+
+    pub fn role(&self) -> String {
+        self.watch.newest()["role"]["state"].as_str().unwrap_or("none").to_owned()
+    }
+
+    pub async fn until_leading(&self) {
+        self.watch.until("this doctor leads", 40, |report| report["role"]["state"] == "leading").await;
+    }
+
+    pub async fn until_state(&self, id: i32, state: &str, seconds: u64) -> Instant {
+        self.watch.until(&format!("broker {id} is {state}"), seconds, |r| state_of(r, id).0 == state).await
+    }
+
+    pub async fn until_all_healthy(&self) {
+        self.watch
+            .until("all three brokers are Healthy", 60, |report| {
+                (1..=3).all(|id| state_of(report, id).0 == "Healthy")
+            })
+            .await;
+    }
+}
+
+/// State and reason of a broker in a report.
+pub fn state_of(report: &Value, id: i32) -> (String, String) {
+    let brokers = report["brokers"].as_array().cloned().unwrap_or_default();
+    let broker = brokers.into_iter().find(|broker| broker["id"] == id).unwrap_or_default();
+    let text = |key: &str| broker[key].as_str().unwrap_or_default().to_owned();
+    (text("state"), text("reason"))
+}
+
+/// A state that a broker was said to be in, from this moment on.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub at: Instant,
+    pub broker: i32,
+    pub state: String,
+    pub reason: String,
+}
+
+/// Reads a doctor's API many times a second and remembers every change of state it was told.
+pub struct Watch {
+    newest: Arc<Mutex<Value>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Watch {
+    pub fn start(api: &str) -> Self {
+        let watch = Self { newest: Arc::default(), seen: Arc::default(), stop: Arc::default() };
+        let (newest, seen, stop) = (watch.newest.clone(), watch.seen.clone(), watch.stop.clone());
+        let url = format!("http://{api}/api/v1/clusters");
+        std::thread::spawn(move || {
+            let agent: ureq::Agent =
+                ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(2))).build().into();
+            let mut states = BTreeMap::new();
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(40));
+                let Ok(mut answer) = agent.get(&url).call() else { continue };
+                let Ok(text) = answer.body_mut().read_to_string() else { continue };
+                let Ok(Value::Array(clusters)) = serde_json::from_str(&text) else { continue };
+                let Some(report) = clusters.into_iter().next() else { continue };
+                for broker in report["brokers"].as_array().into_iter().flatten() {
+                    let id = i32::try_from(broker["id"].as_i64().unwrap()).unwrap();
+                    let (state, reason) = state_of(&report, id);
+                    if states.insert(id, (state.clone(), reason.clone())) != Some((state.clone(), reason.clone())) {
+                        seen.lock().unwrap().push(Seen { at: Instant::now(), broker: id, state, reason });
+                    }
+                }
+                *newest.lock().unwrap() = report;
+            }
+        });
+        watch
+    }
+
+    pub fn newest(&self) -> Value {
+        self.newest.lock().unwrap().clone()
+    }
+
+    /// Every change that was told, in order.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Brokers that were said to be Unhealthy since `since`.
+    pub fn unhealthy_since(&self, since: Instant) -> Vec<Seen> {
+        self.seen().into_iter().filter(|seen| seen.at >= since && seen.state == "Unhealthy").collect()
+    }
+
+    /// Waits until the newest report satisfies `enough`; gives the moment.
+    pub async fn until(&self, what: &str, seconds: u64, enough: impl Fn(&Value) -> bool) -> Instant {
+        let result = wait_until(what, Duration::from_secs(seconds), || async { enough(&self.newest()) }).await;
+        if let Err(error) = result {
+            panic!("{error}\nnewest report: {:#}\nseen: {:#?}", self.newest(), self.seen());
+        }
+        Instant::now()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Records about one broker, or about none, of one kind.
+pub fn of_kind(actions: &[ActionRecord], kind: ActionKind, broker: Option<i32>) -> Vec<ActionRecord> {
+    actions.iter().filter(|a| a.kind == kind && a.broker == broker.map(BrokerId)).cloned().collect()
+}
+
+/// All alerts: what must not be repeated.
+pub fn alerts(actions: &[ActionRecord]) -> Vec<(ActionKind, Option<BrokerId>)> {
+    use ActionKind::{AlertOverload, AlertUnhealthy, AlertUnknown};
+    let is_alert = |a: &&ActionRecord| matches!(a.kind, AlertOverload | AlertUnhealthy | AlertUnknown);
+    actions.iter().filter(is_alert).map(|a| (a.kind, a.broker)).collect()
+}
