@@ -14,6 +14,7 @@
 mod brokers;
 mod cel;
 mod check;
+mod crds;
 mod detection;
 mod duration;
 mod executor;
@@ -32,6 +33,7 @@ mod yaml;
 
 pub use brokers::Brokers;
 pub use check::Violation;
+pub use crds::crds;
 pub use detection::{Detection, Thresholds};
 pub use duration::{Bounds, Duration, ParseDurationError};
 pub use executor::{CruiseControl, Executor, Native};
