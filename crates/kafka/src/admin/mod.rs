@@ -1,87 +1,78 @@
 //! Questions to a cluster and the creation of the doctor's topics.
 
+mod describe;
 mod error;
+mod link;
 mod model;
+mod offsets;
+mod pool;
+mod probe;
 mod topics;
 
 pub use error::{AdminError, Attempt, ProbeError};
 pub use model::{BrokerInfo, ClusterDescription, PartitionInfo, QuorumLeader, TopicInfo};
+pub use probe::probe;
 pub use topics::{TopicOutcome, TopicSpec};
 
 use crate::Connection;
-use std::time::Duration;
+use pool::{Limits, Pool};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 /// A client for admin requests. Cheap to clone; clones share connections.
 ///
-/// Every call negotiates the version of its API with the broker that answers it, tries another broker when one does not
-/// answer, and ends within a bounded time.
-#[derive(Debug, Clone)]
-pub struct Admin {}
+/// Every call negotiates the version of its API with the broker that answers it, asks another broker when one does not
+/// answer, and ends within a bounded time: twice the limit for one request to one broker, which is 5 s by default.
+/// Connections are opened when first needed and one per broker, except that questions for offsets, which are asked
+/// several times a second and have to fail fast, have connections of their own and do not queue behind large answers.
+#[derive(Clone)]
+pub struct Admin {
+    connection: Connection,
+    limits: Limits,
+    general: Arc<Pool>,
+    offsets: Arc<Pool>,
+    leaders: Arc<Mutex<offsets::Leaders>>,
+}
 
 impl Admin {
     /// A client for this cluster. Connects when first asked.
-    pub fn new(_connection: Connection) -> Self {
-        Self {}
+    pub fn new(connection: Connection) -> Self {
+        Self {
+            limits: Limits {
+                connect: Duration::from_secs(3),
+                call: Duration::from_secs(5),
+                patience: Duration::from_secs(1),
+            },
+            general: Arc::new(Pool::new(connection.clone())),
+            offsets: Arc::new(Pool::new(connection.clone())),
+            leaders: Arc::default(),
+            connection,
+        }
     }
 
-    /// The same client with another time limit for one request to one broker; the default is 5 s.
+    /// The same client with another time limit for one request to one broker.
     #[must_use]
-    pub fn with_timeout(self, _timeout: Duration) -> Self {
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.call = timeout;
         self
     }
 
-    /// The cluster's id and brokers, fenced ones included where the brokers can tell (Kafka 4.0 and newer).
-    /// DescribeCluster, API key 60.
-    ///
-    /// # Errors
-    /// [`AdminError::Unreachable`] and [`AdminError::Refused`].
-    pub async fn describe_cluster(&self) -> Result<ClusterDescription, AdminError> {
-        unreachable!("follows")
+    fn learn(&self, known: Vec<String>) {
+        self.offsets.learn(known.clone());
+        self.general.learn(known);
     }
 
-    /// The active controller: the leader of the KRaft quorum. DescribeQuorum, API key 55.
-    ///
-    /// The controller id that Metadata and DescribeCluster give in KRaft is merely some live broker.
-    ///
-    /// # Errors
-    /// Every [`AdminError`] but those about topics.
-    pub async fn quorum_leader(&self) -> Result<QuorumLeader, AdminError> {
-        unreachable!("follows")
-    }
-
-    /// Topics with their partitions; all of them for `None`. Topics that do not exist are left out of the answer.
-    /// Metadata, API key 3.
-    ///
-    /// # Errors
-    /// [`AdminError::Unreachable`] and [`AdminError::Refused`].
-    pub async fn topics(&self, _names: Option<&[&str]>) -> Result<Vec<TopicInfo>, AdminError> {
-        unreachable!("follows")
-    }
-
-    /// Creates the topic unless it exists. CreateTopics, API key 19.
-    ///
-    /// # Errors
-    /// [`AdminError::Unreachable`] and [`AdminError::Refused`].
-    pub async fn ensure_topic(&self, _spec: &TopicSpec) -> Result<TopicOutcome, AdminError> {
-        unreachable!("follows")
-    }
-
-    /// The offset that the partition's next committed record will get, asked of its leader. ListOffsets, API key 2.
-    ///
-    /// Made for being called several times a second for each partition: leaders are cached, calls for partitions of
-    /// different leaders do not wait for each other, and a leader that does not answer costs at most one second.
-    ///
-    /// # Errors
-    /// Every [`AdminError`].
-    pub async fn end_offset(&self, _topic: &str, _partition: i32) -> Result<i64, AdminError> {
-        unreachable!("follows")
+    /// Between two tries of a request that was answered with "not now".
+    async fn pause(&self) {
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 
-/// Connects to one broker anew, asks it one ApiVersions request (API key 18), and says how long both took together.
-///
-/// # Errors
-/// What kept it from answering within `timeout`.
-pub async fn probe(_address: &str, _timeout: Duration) -> Result<Duration, ProbeError> {
-    unreachable!("follows")
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("connection", &self.connection).finish_non_exhaustive()
+    }
 }

@@ -1,5 +1,22 @@
 //! The doctor's own topics and their settings.
 
+use super::{
+    Admin, AdminError,
+    describe::RETRIES,
+    link::LinkError,
+    link::Request,
+    model,
+    pool::{Answer, Ask},
+};
+use kafka_protocol::{
+    ResponseError,
+    messages::{
+        CreateTopicsRequest, CreateTopicsResponse, TopicName,
+        create_topics_request::{CreatableTopic, CreatableTopicConfig},
+    },
+    protocol::StrBytes,
+};
+
 /// A topic to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
@@ -69,5 +86,87 @@ fn replication_factor(brokers: usize) -> i16 {
         0 | 1 => 1,
         2 => 2,
         _ => 3,
+    }
+}
+
+impl Admin {
+    /// Creates the topic unless it exists. CreateTopics, API key 19.
+    ///
+    /// # Errors
+    /// [`AdminError::Unreachable`], [`AdminError::Unsupported`] and [`AdminError::Refused`].
+    pub async fn ensure_topic(&self, spec: &TopicSpec) -> Result<TopicOutcome, AdminError> {
+        let create =
+            Create { spec, timeout_ms: i32::try_from(self.limits.call.as_millis()).unwrap_or(i32::MAX) };
+        let mut answer = self.general.ask_any(self.limits, &create).await?;
+        let mut retries = 0;
+        loop {
+            let result = answer.body.topics.into_iter().next();
+            let code =
+                result.as_ref().map_or(ResponseError::UnknownServerError.code(), |topic| topic.error_code);
+            let error = match ResponseError::try_from_code(code) {
+                None => return Ok(TopicOutcome::Created),
+                Some(ResponseError::TopicAlreadyExists) => return Ok(TopicOutcome::Existed),
+                Some(error) => error,
+            };
+            if !error.is_retriable() || retries == RETRIES {
+                return Err(AdminError::Refused {
+                    request: CreateTopicsRequest::NAME,
+                    subject: format!("topic {}", spec.name),
+                    address: answer.address,
+                    code: error.to_string(),
+                    message: result.and_then(|topic| topic.error_message).map(|message| message.to_string()),
+                });
+            }
+            retries += 1;
+            self.pause().await;
+            answer = if error == ResponseError::NotController {
+                self.ask_controller(&create).await?
+            } else {
+                self.general.ask_any(self.limits, &create).await?
+            };
+        }
+    }
+
+    /// Brokers with KRaft forward what is the controller's business; those with ZooKeeper say `NotController`.
+    async fn ask_controller(&self, create: &Create<'_>) -> Result<Answer<CreateTopicsResponse>, AdminError> {
+        let cluster = self.describe().await?;
+        let controller =
+            cluster.body.brokers.iter().find(|broker| broker.broker_id == cluster.body.controller_id);
+        let Some(controller) = controller else {
+            return self.general.ask_any(self.limits, create).await;
+        };
+        let address = model::address(&controller.host, u16::try_from(controller.port).unwrap_or_default());
+        self.general.ask(&address, self.limits, create).await.map_err(|error| match error {
+            LinkError::NotOffered(reason) => {
+                AdminError::Unsupported { request: CreateTopicsRequest::NAME, address, reason }
+            }
+            error => {
+                let attempt = super::Attempt { address, error: error.to_string() };
+                AdminError::Unreachable { request: CreateTopicsRequest::NAME, attempts: vec![attempt] }
+            }
+        })
+    }
+}
+
+struct Create<'a> {
+    spec: &'a TopicSpec,
+    timeout_ms: i32,
+}
+
+impl Ask for Create<'_> {
+    type Request = CreateTopicsRequest;
+
+    fn request(&self, _version: i16) -> CreateTopicsRequest {
+        let settings = self.spec.settings.iter().map(|(name, value)| {
+            CreatableTopicConfig::default()
+                .with_name(StrBytes::from_static_str(name))
+                .with_value(Some(StrBytes::from_string(value.clone())))
+        });
+        let topic = CreatableTopic::default()
+            .with_name(TopicName(StrBytes::from_string(self.spec.name.clone())))
+            .with_num_partitions(self.spec.partitions)
+            .with_replication_factor(self.spec.replication_factor)
+            .with_configs(settings.collect());
+        CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(self.timeout_ms)
     }
 }

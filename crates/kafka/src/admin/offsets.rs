@@ -1,0 +1,173 @@
+//! Where partitions begin and end.
+
+use super::{
+    Admin, AdminError, Attempt,
+    describe::{Topics, addresses, broker_address},
+    link::Request,
+    pool::{Ask, Limits, lock},
+};
+use kafka_protocol::{
+    ResponseError,
+    messages::{
+        ListOffsetsRequest, TopicName,
+        list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
+    },
+    protocol::StrBytes,
+};
+use std::{collections::HashMap, time::Duration};
+
+/// A leader that cannot say in one second where its log ends is not a path that reports come by.
+pub(super) const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(1),
+    call: Duration::from_secs(1),
+    patience: Duration::from_millis(250),
+};
+
+/// Timestamps with a meaning of their own in ListOffsets.
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+
+/// Partitions whose leaders are remembered. The doctor asks about its own topics only, which have four.
+const MAX_LEADERS: usize = 10_000;
+
+/// Leaders by topic and partition.
+pub(super) type Leaders = HashMap<(String, i32), Leader>;
+
+#[derive(Debug, Clone)]
+pub(super) struct Leader {
+    address: String,
+    /// Sent along, so that a broker that does not know yet that it has lost the leadership refuses (KIP-320).
+    epoch: i32,
+}
+
+impl Admin {
+    /// The offset that the partition's next committed record will get, asked of its leader. ListOffsets, API key 2.
+    ///
+    /// Made for being called several times a second for each partition: leaders are cached, calls for partitions of
+    /// different leaders do not wait for each other, and a leader that does not answer costs at most one second.
+    ///
+    /// # Errors
+    /// Every [`AdminError`].
+    pub async fn end_offset(&self, topic: &str, partition: i32) -> Result<i64, AdminError> {
+        self.offset_at(topic, partition, LATEST).await
+    }
+
+    /// The offset of the partition's first record.
+    pub(crate) async fn start_offset(&self, topic: &str, partition: i32) -> Result<i64, AdminError> {
+        self.offset_at(topic, partition, EARLIEST).await
+    }
+
+    async fn offset_at(&self, topic: &str, partition: i32, timestamp: i64) -> Result<i64, AdminError> {
+        let work = async {
+            match self.ask_leader(topic, partition, timestamp).await {
+                // The cached leader was the wrong one, and said so at once: there is time to look again.
+                Err(AdminError::Refused { code, .. }) if is_stale(&code) => {
+                    self.ask_leader(topic, partition, timestamp).await
+                }
+                result => result,
+            }
+        };
+        match tokio::time::timeout(LIMITS.call, work).await {
+            Ok(result) => result,
+            Err(_) => {
+                let leader = self.forget_leader(topic, partition);
+                let address =
+                    leader.map_or_else(|| self.connection.bootstrap().join(","), |leader| leader.address);
+                let error = format!("no answer within {:?}", LIMITS.call);
+                Err(AdminError::Unreachable {
+                    request: ListOffsetsRequest::NAME,
+                    attempts: vec![Attempt { address, error }],
+                })
+            }
+        }
+    }
+
+    async fn ask_leader(&self, topic: &str, partition: i32, timestamp: i64) -> Result<i64, AdminError> {
+        let leader = self.leader(topic, partition).await?;
+        let ask = Offset { topic, partition, timestamp, epoch: leader.epoch };
+        let answer = self.offsets.ask(&leader.address, LIMITS, &ask).await.map_err(|error| {
+            self.forget_leader(topic, partition);
+            let attempt = Attempt { address: leader.address.clone(), error: error.to_string() };
+            AdminError::Unreachable { request: ListOffsetsRequest::NAME, attempts: vec![attempt] }
+        })?;
+        let found = answer.body.topics.first().and_then(|topic| topic.partitions.first());
+        let error = match found {
+            Some(found) => match ResponseError::try_from_code(found.error_code) {
+                None => return Ok(found.offset),
+                Some(error) => error,
+            },
+            None => ResponseError::UnknownTopicOrPartition,
+        };
+        self.forget_leader(topic, partition);
+        Err(AdminError::Refused {
+            request: ListOffsetsRequest::NAME,
+            subject: format!("partition {topic}-{partition}"),
+            address: leader.address,
+            code: error.to_string(),
+            message: None,
+        })
+    }
+
+    async fn leader(&self, topic: &str, partition: i32) -> Result<Leader, AdminError> {
+        let key = (topic.to_owned(), partition);
+        if let Some(leader) = lock(&self.leaders).get(&key) {
+            return Ok(leader.clone());
+        }
+        let answer = self.offsets.ask_any(LIMITS, &Topics(Some(&[topic]))).await?;
+        self.offsets.learn(addresses(&answer.body));
+        let found = answer
+            .body
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .find(|found| found.partition_index == partition)
+            .ok_or_else(|| AdminError::NoSuchPartition { topic: topic.to_owned(), partition })?;
+        let broker = answer
+            .body
+            .brokers
+            .iter()
+            .find(|broker| broker.node_id == found.leader_id)
+            .ok_or_else(|| AdminError::NoLeader { topic: topic.to_owned(), partition })?;
+        let leader = Leader { address: broker_address(broker), epoch: found.leader_epoch };
+        let mut leaders = lock(&self.leaders);
+        if leaders.len() >= MAX_LEADERS {
+            leaders.clear();
+        }
+        leaders.insert(key, leader.clone());
+        Ok(leader)
+    }
+
+    fn forget_leader(&self, topic: &str, partition: i32) -> Option<Leader> {
+        lock(&self.leaders).remove(&(topic.to_owned(), partition))
+    }
+}
+
+fn is_stale(code: &str) -> bool {
+    use ResponseError::{FencedLeaderEpoch, NotLeaderOrFollower, UnknownTopicOrPartition};
+    [FencedLeaderEpoch, NotLeaderOrFollower, UnknownTopicOrPartition]
+        .iter()
+        .any(|error| error.to_string() == code)
+}
+
+struct Offset<'a> {
+    topic: &'a str,
+    partition: i32,
+    timestamp: i64,
+    epoch: i32,
+}
+
+impl Ask for Offset<'_> {
+    type Request = ListOffsetsRequest;
+
+    fn request(&self, version: i16) -> ListOffsetsRequest {
+        let partition = ListOffsetsPartition::default()
+            .with_partition_index(self.partition)
+            .with_timestamp(self.timestamp)
+            .with_current_leader_epoch(if version >= 4 { self.epoch } else { -1 });
+        let topic = ListOffsetsTopic::default()
+            .with_name(TopicName(StrBytes::from_string(self.topic.to_owned())))
+            .with_partitions(vec![partition]);
+        // A replica id of -1 marks an ordinary client; the isolation level stays at read_uncommitted.
+        ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic])
+    }
+}
