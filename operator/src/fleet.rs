@@ -39,6 +39,7 @@ struct Entry {
 #[derive(Debug)]
 struct Running {
     reports: watch::Receiver<Arc<DoctorReport>>,
+    retired: bool,
     _forward: AbortOnDropHandle<()>,
 }
 
@@ -58,7 +59,7 @@ pub struct PolicyView {
     pub name: String,
     /// The engine's newest report; `None` when no engine runs for it.
     pub report: Option<Arc<DoctorReport>>,
-    /// False when an engine was started for it and has ended without being removed, which is a bug or a panic.
+    /// False when an engine was started for it and has ended by itself, which is a bug or a panic.
     pub alive: bool,
     /// Why the policy as it is written now is not the one in force, for people.
     pub problem: Option<String>,
@@ -89,11 +90,19 @@ impl Fleet {
             changes.send_replace(());
         }));
         self.state().policies.entry(policy.to_owned()).or_default().engine =
-            Some(Running { reports, _forward: forward });
+            Some(Running { reports, retired: false, _forward: forward });
         self.announce();
     }
 
-    /// Forgets a policy with everything kept for it. Call it before its engine is ended on purpose.
+    /// Says that a policy's engine is about to be ended on purpose and that another follows. Its last report stays.
+    pub fn retire(&self, policy: &str) {
+        if let Some(engine) = self.state().policies.get_mut(policy).and_then(|entry| entry.engine.as_mut()) {
+            engine.retired = true;
+        }
+    }
+
+    /// Forgets a policy with everything kept for it. Call this, or [`Fleet::retire`], before its engine is ended on
+    /// purpose.
     pub fn remove(&self, policy: &str) {
         if self.state().policies.remove(policy).is_some() {
             self.announce();
@@ -194,6 +203,6 @@ impl Entry {
 
     fn alive(&self) -> bool {
         // A watch channel whose sender is gone says so here, and only then.
-        self.engine.as_ref().is_none_or(|engine| engine.reports.has_changed().is_ok())
+        self.engine.as_ref().is_none_or(|engine| engine.retired || engine.reports.has_changed().is_ok())
     }
 }

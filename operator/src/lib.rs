@@ -5,13 +5,16 @@
 
 pub mod cli;
 pub mod fleet;
+pub mod http;
 pub mod kubernetes;
 mod logging;
+pub mod metrics;
 mod shutdown;
 pub mod standalone;
 
 use cli::{Cli, Command, UsageError};
 use fleet::Fleet;
+use http::Sockets;
 use std::{process::ExitCode, time::Duration};
 use tokio_util::sync::CancellationToken;
 
@@ -35,25 +38,44 @@ pub fn launch(cli: Cli) -> ExitCode {
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
-        }
+        Err(error) => match error.downcast::<UsageError>() {
+            // Plainly and in lines, as clap says what is wrong with flags.
+            Ok(usage) => {
+                eprintln!("error: {usage}");
+                ExitCode::from(2)
+            }
+            Err(error) => {
+                tracing::error!("{error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 
 async fn operate(command: Command) -> anyhow::Result<()> {
     let cancel = CancellationToken::new();
     shutdown::on_signal(cancel.clone())?;
+    let sockets = Sockets::open(command.http()).await?;
     let fleet = Fleet::new();
-    let adapter = {
-        let (fleet, cancel) = (fleet.clone(), cancel.clone());
-        async move {
-            match command {
-                Command::Run { arguments, .. } => kubernetes::run(arguments, fleet, cancel).await,
-                Command::Standalone { arguments, .. } => standalone::run(arguments, fleet, cancel).await,
-            }
-        }
+    let pages = sockets.serve(fleet.clone(), cancel.clone());
+    let adapter = async {
+        let outcome = match command {
+            Command::Run { arguments, .. } => kubernetes::run(arguments, fleet, cancel.clone()).await,
+            Command::Standalone { arguments, .. } => standalone::run(arguments, fleet, cancel.clone()).await,
+        };
+        cancel.cancel();
+        outcome
     };
-    adapter.await
+    tokio::select! {
+        (outcome, ()) = async { tokio::join!(adapter, pages) } => outcome,
+        () = overdue(&cancel) => {
+            tracing::warn!("not everything ended within {} s, ending anyway", SHUTDOWN_LIMIT.as_secs());
+            Ok(())
+        }
+    }
+}
+
+async fn overdue(cancel: &CancellationToken) {
+    cancel.cancelled().await;
+    tokio::time::sleep(SHUTDOWN_LIMIT).await;
 }

@@ -1,14 +1,25 @@
 //! The standalone adapter: one policy file, one engine, election through Kafka itself.
+//!
+//! It reads and watches the file, and keeps an engine running for the newest policy that can be. An edit that cannot
+//! be is refused, logged and shown, and the last good one stays in force.
 
-use crate::fleet::Fleet;
+mod edits;
+mod election;
+mod policy_file;
+mod supervisor;
+
+use crate::{cli::UsageError, fleet::Fleet};
 use clap::Args;
-use std::path::PathBuf;
+use edits::Edits;
+use policy_file::PolicyFile;
+use std::{path::PathBuf, sync::Arc};
+use supervisor::Supervised;
 use tokio_util::sync::CancellationToken;
 
 /// Settings of the standalone adapter.
 #[derive(Debug, Clone, Args)]
 pub struct StandaloneArguments {
-    /// The policy: a KafkaHealthPolicy in YAML. Watched; an edit takes effect at once.
+    /// The policy: a KafkaHealthPolicy in YAML. Watched; an edit takes effect within two seconds.
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,
     /// Bootstrap servers in place of the file's spec.kafka.bootstrapServers, host:port[,host:port...].
@@ -19,12 +30,66 @@ pub struct StandaloneArguments {
 /// Watches one cluster until `cancel` is cancelled.
 ///
 /// # Errors
-/// A policy that cannot be.
+/// [`UsageError`] when the policy cannot be read or cannot be; any other when the engine has ended by itself.
 pub async fn run(
-    _arguments: StandaloneArguments,
-    _fleet: Fleet,
+    arguments: StandaloneArguments,
+    fleet: Fleet,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
-    cancel.cancelled().await;
+    let StandaloneArguments { policy: path, bootstrap } = arguments;
+    let check = |text: &str| PolicyFile::check(text, bootstrap.as_deref());
+    let shown = path.display().to_string();
+
+    let mut edits = Edits::of(path);
+    let first = edits
+        .first()
+        .await
+        .map_err(|error| UsageError(format!("cannot read the policy {shown}: {error}")))?;
+    let first = check(&first)
+        .map_err(|errors| UsageError(format!("the policy {shown} cannot be:\n  {}", errors.join("\n  "))))?;
+    let mut engine = Supervised::start(first, fleet.clone(), &cancel);
+
+    loop {
+        let edit = tokio::select! {
+            () = cancel.cancelled() => break,
+            ended = engine.ended() => return ended,
+            edit = edits.next() => edit,
+        };
+        match edit
+            .map_err(|error| vec![format!("cannot read the file: {error}")])
+            .and_then(|text| check(&text))
+        {
+            Ok(policy) => {
+                fleet.set_problem(engine.name(), None);
+                engine = take_up(engine, policy, &fleet, &cancel).await;
+                tracing::info!(policy = engine.name(), "the edited policy is in force");
+            }
+            Err(errors) => {
+                let problem = errors.join("; ");
+                tracing::warn!(
+                    policy = engine.name(),
+                    "edit of {shown} refused, the last good one stays in force: {problem}"
+                );
+                fleet.set_problem(engine.name(), Some(problem));
+            }
+        }
+    }
+    engine.stop().await;
     Ok(())
+}
+
+/// Puts an edited policy in force: in the running engine where that can be, else in a new one.
+async fn take_up(
+    engine: Supervised,
+    policy: PolicyFile,
+    fleet: &Fleet,
+    cancel: &CancellationToken,
+) -> Supervised {
+    if engine.takes(&policy) {
+        engine.set_policy(Arc::new(policy.policy));
+        return engine;
+    }
+    tracing::info!(policy = engine.name(), "name, connection or topics have changed: starting a new engine");
+    engine.stop().await;
+    Supervised::start(policy, fleet.clone(), cancel)
 }

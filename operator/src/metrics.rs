@@ -1,0 +1,298 @@
+//! Prometheus metrics, made from the fleet at the time of the scrape.
+//!
+//! One table drives the scrape and the reference in `docs/reference/metrics.md`. Labels come from closed sets, plus the
+//! names of the policies in force: nothing here grows with brokers, topics or error texts.
+
+use crate::fleet::{FleetView, PolicyView};
+use doctorkafka_diagnosis::BrokerState;
+use doctorkafka_doctor::{DoctorReport, SkipReason};
+use doctorkafka_wire::ActionKind;
+use jiff::Timestamp;
+use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
+use std::{collections::BTreeMap, fmt::Write};
+
+/// Content type of [`render`]'s text.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Kinds that are shown with 0 before the first record, so that a rate sees the first one too.
+const ACTION_KINDS: [ActionKind; 10] = [
+    ActionKind::AlertOverload,
+    ActionKind::AlertUnhealthy,
+    ActionKind::AlertUnknown,
+    ActionKind::Recovered,
+    ActionKind::ReassignPartitions,
+    ActionKind::ElectLeaders,
+    ActionKind::Throttle,
+    ActionKind::Cancel,
+    ActionKind::Refused,
+    ActionKind::LeaderStarted,
+];
+
+/// One metric: what it is, and how its series are read from the fleet.
+struct Metric {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    read: fn(&Scrape<'_>) -> Vec<Series>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Gauge,
+    Counter,
+}
+
+/// Values of a metric's labels, in their order, and the figure.
+type Series = (Vec<String>, f64);
+
+struct Scrape<'a> {
+    fleet: &'a FleetView,
+    now: Timestamp,
+}
+
+const METRICS: &[Metric] = &[
+    Metric {
+        name: "doctorkafka_build_info",
+        help: "Always 1; the release is in the label.",
+        kind: Kind::Gauge,
+        labels: &["version"],
+        read: |_| vec![(vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)],
+    },
+    Metric {
+        name: "doctorkafka_leader",
+        help: "1 when this instance leads, 0 when it stands by; absent until the election has said so.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |scrape| scrape.fleet.leading.map(|leading| (vec![], flag(leading))).into_iter().collect(),
+    },
+    Metric {
+        name: "doctorkafka_policy_refused",
+        help: "1 when the policy as it is written now cannot be and the last good one, if any, is in force.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| scrape.policies(|policy| Some(flag(policy.problem.is_some()))),
+    },
+    Metric {
+        name: "doctorkafka_kafka_reachable",
+        help: "1 when any broker answers, 0 when none does; absent until the first attempt has ended.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| scrape.reports(|report| report.kafka.reachable.map(flag)),
+    },
+    Metric {
+        name: "doctorkafka_brokers",
+        help: "Brokers by state.",
+        kind: Kind::Gauge,
+        labels: &["policy", "state"],
+        read: |scrape| {
+            scrape.each(|report| BrokerState::ALL.map(|s| (s.as_str(), in_state(report, s))).to_vec())
+        },
+    },
+    Metric {
+        name: "doctorkafka_under_replicated_partitions",
+        help: "Partitions whose in-sync replicas are fewer than their replicas; absent while not known.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| scrape.reports(|report| report.kafka.under_replicated.map(count)),
+    },
+    Metric {
+        name: "doctorkafka_heartbeat_age_max_seconds",
+        help: "Age of the oldest of the brokers' newest reports, by the sidecars' clocks; absent before the first.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| scrape.reports(|report| oldest_heartbeat(report, scrape.now)),
+    },
+    Metric {
+        name: "doctorkafka_reports_total",
+        help: "Sidecar reports that were understood and used since the engine started.",
+        kind: Kind::Counter,
+        labels: &["policy"],
+        read: |scrape| scrape.reports(|report| Some(report.counters.reports as f64)),
+    },
+    Metric {
+        name: "doctorkafka_reports_skipped_total",
+        help: "Records of the metrics topic that were not used since the engine started, by reason.",
+        kind: Kind::Counter,
+        labels: &["policy", "reason"],
+        read: |scrape| {
+            scrape.each(|report| SkipReason::ALL.map(|r| (r.as_str(), skipped(report, r))).to_vec())
+        },
+    },
+    Metric {
+        name: "doctorkafka_actions_total",
+        help: "Records this instance has committed to the actions log since the engine started, by kind.",
+        kind: Kind::Counter,
+        labels: &["policy", "kind"],
+        read: |scrape| scrape.each(actions),
+    },
+    Metric {
+        name: "doctorkafka_advice",
+        help: "Overloaded brokers for which a treatment is recommended now.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| scrape.reports(|report| Some(count(report.advice.len()))),
+    },
+    Metric {
+        name: "doctorkafka_refusals",
+        help: "Treatments that are refused now, by the rule that refuses them.",
+        kind: Kind::Gauge,
+        labels: &["policy", "rule"],
+        read: |scrape| scrape.each(refusals),
+    },
+    Metric {
+        name: "doctorkafka_outbox_records",
+        help: "Records that wait to be committed to the actions log.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| scrape.reports(|report| Some(count(report.counters.outbox))),
+    },
+    Metric {
+        name: "doctorkafka_outbox_dropped_total",
+        help: "Records given up because the outbox was full, since the engine started.",
+        kind: Kind::Counter,
+        labels: &["policy"],
+        read: |scrape| scrape.reports(|report| Some(report.counters.outbox_dropped as f64)),
+    },
+    Metric {
+        name: "doctorkafka_status_writes_total",
+        help: "Writes of the policy's status to Kubernetes.",
+        kind: Kind::Counter,
+        labels: &["policy"],
+        read: |scrape| scrape.policies(|policy| Some(policy.status_writes as f64)),
+    },
+];
+
+/// The metrics in Prometheus' text format.
+///
+/// # Errors
+/// None that the table above can cause; the library's errors are passed on.
+pub fn render(fleet: &FleetView, now: Timestamp) -> Result<String, prometheus::Error> {
+    let registry = Registry::new();
+    let scrape = Scrape { fleet, now };
+    for metric in METRICS {
+        let options = Opts::new(metric.name, metric.help);
+        match metric.kind {
+            Kind::Gauge => {
+                let family = GaugeVec::new(options, metric.labels)?;
+                for (labels, value) in (metric.read)(&scrape) {
+                    family.get_metric_with_label_values(&labels)?.set(value);
+                }
+                registry.register(Box::new(family))?;
+            }
+            Kind::Counter => {
+                let family = CounterVec::new(options, metric.labels)?;
+                for (labels, value) in (metric.read)(&scrape) {
+                    family.get_metric_with_label_values(&labels)?.inc_by(value);
+                }
+                registry.register(Box::new(family))?;
+            }
+        }
+    }
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The reference document of all metrics, Markdown.
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Metrics\n\n\
+         Generated from the operator's table of metrics; `UPDATE_REFERENCE=1 cargo test -p doctorkafka-operator --test \
+         reference` writes it anew.\n\n\
+         The operator serves these at `/metrics` on its API port (3001). Labels come from closed sets, plus the name of \
+         the policy: there are no labels per broker or topic, so the number of series does not grow with a cluster.\n\n\
+         | Metric | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n",
+    );
+    for metric in METRICS {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let kind = if metric.kind == Kind::Gauge { "gauge" } else { "counter" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help);
+    }
+    let quoted =
+        |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let _ = write!(
+        text,
+        "\n## Values of labels\n\n\
+         - `policy`: the policies in force: `namespace/name`, or the file's `metadata.name` in standalone mode\n\
+         - `state`: {}\n- `reason`: {}\n- `kind`: {}\n- `rule`: names of the rules of treatment\n- `version`: the release\n",
+        quoted(BrokerState::ALL.map(BrokerState::as_str).to_vec()),
+        quoted(SkipReason::ALL.map(SkipReason::as_str).to_vec()),
+        quoted(ACTION_KINDS.map(ActionKind::as_str).to_vec()),
+    );
+    text
+}
+
+// === impl Scrape ===
+
+impl Scrape<'_> {
+    /// One series for each policy that has the figure.
+    fn policies(&self, figure: impl Fn(&PolicyView) -> Option<f64>) -> Vec<Series> {
+        self.fleet
+            .policies
+            .iter()
+            .filter_map(|policy| Some((vec![policy.name.clone()], figure(policy)?)))
+            .collect()
+    }
+
+    /// One series for each policy with an engine that knows the figure.
+    fn reports(&self, figure: impl Fn(&DoctorReport) -> Option<f64>) -> Vec<Series> {
+        self.policies(|policy| policy.report.as_deref().and_then(&figure))
+    }
+
+    /// Several series for each policy with an engine, told apart by a second label.
+    fn each(&self, figures: impl Fn(&DoctorReport) -> Vec<(&'static str, f64)>) -> Vec<Series> {
+        let of = |policy: &PolicyView| {
+            let figures = policy.report.as_deref().map(&figures).unwrap_or_default();
+            figures
+                .into_iter()
+                .map(|(label, value)| (vec![policy.name.clone(), label.to_owned()], value))
+                .collect()
+        };
+        self.fleet.policies.iter().flat_map(|policy| -> Vec<Series> { of(policy) }).collect()
+    }
+}
+
+fn flag(set: bool) -> f64 {
+    f64::from(u8::from(set))
+}
+
+fn count(number: usize) -> f64 {
+    number as f64
+}
+
+fn in_state(report: &DoctorReport, state: BrokerState) -> f64 {
+    let summary = &report.summary;
+    count(match state {
+        BrokerState::Healthy => summary.healthy,
+        BrokerState::Overloaded => summary.overloaded,
+        BrokerState::Unhealthy => summary.unhealthy,
+        BrokerState::Recovering => summary.recovering,
+        BrokerState::Maintenance => summary.maintenance,
+        BrokerState::Unknown => summary.unknown,
+    })
+}
+
+fn skipped(report: &DoctorReport, reason: SkipReason) -> f64 {
+    report.counters.skipped.get(&reason).copied().unwrap_or_default() as f64
+}
+
+fn actions(report: &DoctorReport) -> Vec<(&'static str, f64)> {
+    let mut kinds: BTreeMap<&'static str, f64> = ACTION_KINDS.map(|kind| (kind.as_str(), 0.0)).into();
+    kinds.extend(report.counters.actions.iter().map(|(kind, number)| (kind.as_str(), *number as f64)));
+    kinds.into_iter().collect()
+}
+
+fn refusals(report: &DoctorReport) -> Vec<(&'static str, f64)> {
+    let mut rules: BTreeMap<&'static str, f64> = BTreeMap::new();
+    for refusal in &report.refusals {
+        *rules.entry(refusal.rule).or_default() += 1.0;
+    }
+    rules.into_iter().collect()
+}
+
+fn oldest_heartbeat(report: &DoctorReport, now: Timestamp) -> Option<f64> {
+    let oldest = report.brokers.iter().filter_map(|broker| broker.figures.last_heartbeat).min()?;
+    Some(now.duration_since(oldest).as_secs_f64().max(0.0))
+}

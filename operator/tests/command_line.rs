@@ -1,0 +1,89 @@
+//! The binary's command line: what it refuses, and how.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+fn operator(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_doctorkafka-operator"))
+        .args(arguments)
+        .env_remove("KAFKA_BROKERS")
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn policy(folder: &tempfile::TempDir, spec: &str) -> PathBuf {
+    let path = folder.path().join("policy.yaml");
+    let text = format!(
+        "apiVersion: doctorkafka.dev/v1alpha1\nkind: KafkaHealthPolicy\nmetadata: {{name: prod}}\nspec:\n{spec}"
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn unknown_flags_and_missing_ones_are_usage_errors() {
+    for arguments in [
+        &["run", "--no-such-flag"][..],
+        &["standalone"],
+        &["standalone", "--policy", "x", "--api-listen", "3001"],
+        &["no-such-mode"],
+        &[],
+    ] {
+        let output = operator(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+    }
+    assert!(stderr(&operator(&["run", "--no-such-flag"])).contains("--no-such-flag"));
+}
+
+#[test]
+fn a_busy_port_names_the_flag_that_chooses_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = policy(&folder, "  kafka: {bootstrapServers: 'localhost:9092'}\n");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (flag, other) in [("--dashboard-listen", "--api-listen"), ("--api-listen", "--dashboard-listen")] {
+        let output =
+            operator(&["standalone", "--policy", policy.to_str().unwrap(), flag, &address, other, "off"]);
+        assert_eq!(output.status.code(), Some(1));
+        let expected = format!("cannot listen on {address}: address in use; choose another with {flag}");
+        assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_policy_that_cannot_be_is_refused_with_every_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = policy(
+        &folder,
+        concat!(
+            "  kafka: {bootstrapServers: 'localhost:9092', tls: {trustedCertificates: []}}\n",
+            "  detection: {cpu: {overloadedAbove: 80, recoveredBelow: 85}}\n",
+        ),
+    );
+    let flags = ["--dashboard-listen", "off", "--api-listen", "off"];
+    let output = operator(&[&["standalone", "--policy", path.to_str().unwrap()][..], &flags].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    for text in [
+        path.to_str().unwrap(),
+        "spec.kafka.tls",
+        "spec.detection.cpu.recoveredBelow: must be below overloadedAbove (80), got 85",
+    ] {
+        assert!(stderr(&output).contains(text), "{text:?} is not in {}", stderr(&output));
+    }
+
+    let missing = folder.path().join("none.yaml");
+    let output = operator(&[&["standalone", "--policy", missing.to_str().unwrap()][..], &flags].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("none.yaml"), "{}", stderr(&output));
+}

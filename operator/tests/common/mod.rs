@@ -1,0 +1,151 @@
+//! Reports made by hand, as an engine would publish them.
+
+// Each test binary uses some of these.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use doctorkafka_diagnosis::{BrokerState, Reason};
+use doctorkafka_doctor::{
+    Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, Refusal, Role, SkipReason, Summary,
+};
+use doctorkafka_operator::fleet::Fleet;
+use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Evidence, LeadershipMove, Outcome, Severity};
+use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// A broker in a state, heard a second ago.
+pub fn broker(id: i32, state: BrokerState, reason: Reason, message: &str) -> BrokerView {
+    let now = Timestamp::now();
+    BrokerView {
+        id: BrokerId(id),
+        host: format!("broker-{id}.example"),
+        rack: Some(format!("rack-{id}")),
+        state,
+        reason,
+        since: now - SignedDuration::from_secs(192),
+        message: message.to_owned(),
+        evidence: Evidence::new(),
+        figures: Figures {
+            cpu_percent: Some(41.4),
+            memory_percent: Some(63.0),
+            disk_percent: Some(12.0),
+            network_in: Some(1_234_567.0),
+            network_out: None,
+            last_heartbeat: Some(now - SignedDuration::from_secs(1)),
+            simulated: false,
+        },
+        leaders: Some(12),
+        replicas: Some(36),
+    }
+}
+
+/// A broker in order.
+pub fn healthy(id: i32) -> BrokerView {
+    broker(id, BrokerState::Healthy, Reason::WithinLimits, "every figure is within its limit")
+}
+
+/// An overloaded broker under simulated load.
+pub fn overloaded(id: i32) -> BrokerView {
+    let mut view = broker(id, BrokerState::Overloaded, Reason::CpuAbove, "CPU usage 95% > 80% for 3 s");
+    view.figures.cpu_percent = Some(95.2);
+    view.figures.simulated = true;
+    view
+}
+
+/// A record of the actions log.
+pub fn action(kind: ActionKind, broker: i32, message: &str) -> ActionRecord {
+    ActionRecord {
+        version: ActionRecord::VERSION,
+        id: ActionRecord::new_id(),
+        time: Timestamp::now(),
+        policy: "prod".to_owned(),
+        cluster: "4L6g3nShT-eMCtK--X86sw".to_owned(),
+        epoch: 12,
+        kind,
+        severity: Severity::Warning,
+        broker: Some(BrokerId(broker)),
+        message: message.to_owned(),
+        outcome: Some(Outcome::Proposed),
+        leadership: Vec::new(),
+        digest: None,
+        step: None,
+        evidence: Evidence::new(),
+    }
+}
+
+/// A leading engine's report of these brokers.
+pub fn report(policy: &str, brokers: Vec<BrokerView>) -> DoctorReport {
+    let count = |state| brokers.iter().filter(|broker| broker.state == state).count();
+    DoctorReport {
+        at: Timestamp::now(),
+        policy: policy.to_owned(),
+        role: Role::Leading { epoch: 12 },
+        kafka: KafkaView {
+            reachable: Some(true),
+            error: None,
+            cluster_id: Some("4L6g3nShT-eMCtK--X86sw".to_owned()),
+            controller_id: Some(BrokerId(2)),
+            under_replicated: Some(3),
+        },
+        summary: Summary {
+            brokers: brokers.len(),
+            healthy: count(BrokerState::Healthy),
+            overloaded: count(BrokerState::Overloaded),
+            unhealthy: count(BrokerState::Unhealthy),
+            recovering: count(BrokerState::Recovering),
+            maintenance: count(BrokerState::Maintenance),
+            unknown: count(BrokerState::Unknown),
+        },
+        brokers,
+        advice: Vec::new(),
+        refusals: Vec::new(),
+        actions: Arc::from([]),
+        counters: Counters {
+            reports: 1_000,
+            skipped: [(SkipReason::Malformed, 7)].into(),
+            actions: [(ActionKind::AlertOverload, 2)].into(),
+            outbox: 1,
+            outbox_dropped: 0,
+        },
+    }
+}
+
+/// A report with something in every part of it.
+pub fn full_report(policy: &str) -> DoctorReport {
+    let mut report = report(policy, vec![healthy(1), overloaded(2), healthy(3)]);
+    report.advice = vec![Advice {
+        broker: BrokerId(2),
+        message: "move leadership of 1 partition from broker 2 to 1 (1); no data moves".to_owned(),
+        moves: vec![LeadershipMove {
+            topic: "orders".to_owned(),
+            partition: 4,
+            from: BrokerId(2),
+            to: BrokerId(1),
+        }],
+    }];
+    report.refusals = vec![Refusal {
+        broker: Some(BrokerId(2)),
+        rule: "TooManyHot",
+        message: "2 of 3 brokers are overloaded (limit 50%)".to_owned(),
+    }];
+    report.actions = Arc::from([
+        action(ActionKind::AlertOverload, 2, "CPU usage 95% > 80%"),
+        action(ActionKind::ReassignPartitions, 2, "Moving leadership of 1 partition to healthy brokers"),
+    ]);
+    report
+}
+
+/// A fleet with one engine, and the engine's end of the channel.
+pub fn fleet_of(report: DoctorReport) -> (Fleet, watch::Sender<Arc<DoctorReport>>) {
+    let fleet = Fleet::new();
+    let engine = insert(&fleet, report);
+    (fleet, engine)
+}
+
+/// Adds an engine to a fleet.
+pub fn insert(fleet: &Fleet, report: DoctorReport) -> watch::Sender<Arc<DoctorReport>> {
+    let name = report.policy.clone();
+    let (engine, reports) = watch::channel(Arc::new(report));
+    fleet.insert(&name, reports);
+    engine
+}
