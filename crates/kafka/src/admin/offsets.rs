@@ -27,6 +27,11 @@ pub(super) const LIMITS: Limits = Limits {
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 
+/// A replica id that stands for no replica and no ordinary client (`ListOffsetsRequest.DEBUGGING_REPLICA_ID`). Asked by
+/// it, the leader tells where its log ends; an ordinary client (-1) is told the high watermark, which stands still while
+/// a dead broker is still counted among the in-sync replicas.
+const LOG_END_READER: i32 = -2;
+
 /// Partitions whose leaders are remembered. The doctor asks about its own topics only, which have four.
 const MAX_LEADERS: usize = 10_000;
 
@@ -41,7 +46,9 @@ pub(super) struct Leader {
 }
 
 impl Admin {
-    /// The offset that the partition's next committed record will get, asked of its leader. ListOffsets, API key 2.
+    /// The offset that the partition's next record will get, asked of its leader. ListOffsets, API key 2.
+    ///
+    /// This is the end of the leader's log. A consumer can read so far only when the in-sync replicas have it, too.
     ///
     /// Made for being called several times a second for each partition: leaders are cached, calls for partitions of
     /// different leaders do not wait for each other, and a leader that does not answer costs at most one second.
@@ -167,7 +174,7 @@ impl Ask for Offset<'_> {
         let topic = ListOffsetsTopic::default()
             .with_name(TopicName(StrBytes::from_string(self.topic.to_owned())))
             .with_partitions(vec![partition]);
-        // A replica id of -1 marks an ordinary client; the isolation level stays at read_uncommitted.
-        ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic])
+        // Any replica answers this one, not the leader alone; the epoch sent along makes sure that it is the leader.
+        ListOffsetsRequest::default().with_replica_id(LOG_END_READER.into()).with_topics(vec![topic])
     }
 }
