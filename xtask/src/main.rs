@@ -1,7 +1,13 @@
 //! `cargo xtask`: DoctorKafka's own tasks.
 #![allow(clippy::print_stdout)] // a command-line tool speaks on standard output
 
+mod check;
+mod demo;
 mod r#gen;
+mod licences;
+mod requirements;
+mod steps;
+mod test;
 mod testbed;
 
 use clap::{Parser, Subcommand};
@@ -16,6 +22,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Show the whole system at work on this machine, with real brokers; a second terminal can break them
+    Demo(demo::Arguments),
+    /// Run all checks and all tests, with everything they need
+    Test(test::Arguments),
+    /// Check formatting, lints, licences, generated files and documents, without running anything
+    Check(check::Arguments),
     /// Start real Kafka, and if asked a real Kubernetes API server, on this machine; stop them; say what runs
     Testbed(testbed::Arguments),
     /// Write the generated files (CRDs, schemas, reference), or check that they are up to date
@@ -24,6 +36,9 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(arguments),
+        Task::Test(arguments) => test::run(arguments),
+        Task::Check(arguments) => check::run(arguments),
         Task::Testbed(arguments) => testbed::run(arguments),
         Task::Gen(arguments) => r#gen::run(arguments),
     }

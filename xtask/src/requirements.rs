@@ -1,0 +1,161 @@
+//! Programs that a task needs beyond the Rust toolchain: are they there, and how do they get there?
+
+use anyhow::{Context, bail};
+use doctorkafka_testbed::find_program;
+use std::{path::Path, process::Command};
+
+/// A program that must be on `PATH`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requirement {
+    /// Its name.
+    pub program: &'static str,
+    /// What it is needed for, as the end of "needed to …".
+    pub purpose: &'static str,
+    /// The Debian package that has it, when the packaged one is new enough.
+    pub package: Option<&'static str>,
+    /// How to get it elsewhere.
+    pub elsewhere: &'static str,
+}
+
+/// Runs Kafka.
+pub const JAVA: Requirement = Requirement {
+    program: "java",
+    purpose: "run Apache Kafka",
+    package: Some("openjdk-17-jdk-headless"),
+    elsewhere: "any Java 17 or newer, for example from https://adoptium.net",
+};
+
+/// Downloads Kafka.
+pub const MAVEN: Requirement = Requirement {
+    program: "mvn",
+    purpose: "download Apache Kafka, once",
+    package: Some("maven"),
+    elsewhere: "https://maven.apache.org/install.html",
+};
+
+/// Builds the API server.
+pub const GO: Requirement = Requirement {
+    program: "go",
+    purpose: "build etcd and the Kubernetes API server from Go modules, once",
+    package: None,
+    elsewhere: "Go 1.26 or newer from https://go.dev/doc/install",
+};
+
+/// Shows the dashboard in tests.
+pub const CHROMIUM: Requirement = Requirement {
+    program: "chromium",
+    purpose: "look at the dashboard as a person does",
+    package: Some("chromium"),
+    elsewhere: "https://www.chromium.org/getting-involved/download-chromium",
+};
+
+/// Steers Chromium in tests.
+pub const CHROMEDRIVER: Requirement = Requirement {
+    program: "chromedriver",
+    purpose: "steer Chromium",
+    package: Some("chromium-driver"),
+    elsewhere: "https://googlechromelabs.github.io/chrome-for-testing",
+};
+
+/// Configures librdkafka.
+pub const C_COMPILER: Requirement = Requirement {
+    program: "cc",
+    purpose: "build librdkafka and zstd",
+    package: Some("build-essential"),
+    elsewhere: "your system's C compiler",
+};
+
+/// Everything that the tests use.
+pub const FOR_TESTS: [Requirement; 6] = [C_COMPILER, JAVA, MAVEN, GO, CHROMIUM, CHROMEDRIVER];
+
+/// Those of `wanted` that are not there.
+pub fn missing(wanted: &[Requirement]) -> Vec<Requirement> {
+    wanted.iter().filter(|r| find_program(&r.program.into()).is_none()).copied().collect()
+}
+
+/// Fails with one line for each program of `wanted` that is not there: what it is for and how to get it.
+///
+/// # Errors
+/// Something is missing.
+pub fn demand(wanted: &[Requirement]) -> anyhow::Result<()> {
+    match missing(wanted).as_slice() {
+        [] => Ok(()),
+        absent => bail!("{}", explain(absent)),
+    }
+}
+
+/// As [`demand`], but on Debian, as root and with `CI=true` installs Debian's packages of what is missing first.
+///
+/// # Errors
+/// Something is missing and cannot be installed.
+pub fn provide(wanted: &[Requirement]) -> anyhow::Result<()> {
+    let packages: Vec<_> = missing(wanted).iter().filter_map(|requirement| requirement.package).collect();
+    if !packages.is_empty() && may_install() {
+        println!("  installing   {}", packages.join(" "));
+        apt_get(&["update"])?;
+        apt_get(&[["install", "--yes", "--no-install-recommends"].as_slice(), &packages].concat())?;
+    }
+    demand(wanted)
+}
+
+fn explain(absent: &[Requirement]) -> String {
+    let lines = absent.iter().map(|requirement| {
+        let Requirement { program, purpose, package, elsewhere } = requirement;
+        let how = match package {
+            Some(package) => format!("on Debian: apt-get install {package}; elsewhere: {elsewhere}"),
+            None => format!("install {elsewhere}"),
+        };
+        format!("{program} not found: needed to {purpose}; {how}")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Nobody's machine is changed without being asked: only a CI machine that says so.
+fn may_install() -> bool {
+    std::env::var("CI").is_ok_and(|ci| ci == "true")
+        && Path::new("/etc/debian_version").exists()
+        && rustix::process::geteuid().is_root()
+}
+
+fn apt_get(arguments: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new("apt-get")
+        .arg("--quiet")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .status()
+        .context("apt-get cannot be run")?;
+    if !status.success() {
+        bail!("apt-get {} failed ({status})", arguments.join(" "));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SURELY_ABSENT: Requirement = Requirement {
+        program: "doctorkafka-no-such-program",
+        purpose: "show that it is missed",
+        package: None,
+        elsewhere: "it does not exist",
+    };
+
+    #[test]
+    fn what_is_there_is_not_missed() {
+        let shell = Requirement { program: "sh", ..SURELY_ABSENT };
+        assert_eq!(missing(&[shell, SURELY_ABSENT]), [SURELY_ABSENT]);
+        assert!(demand(&[shell]).is_ok());
+    }
+
+    #[test]
+    fn a_missing_program_is_named_with_the_way_to_get_it() {
+        assert_eq!(
+            explain(&[GO]),
+            "go not found: needed to build etcd and the Kubernetes API server from Go modules, once; \
+             install Go 1.26 or newer from https://go.dev/doc/install"
+        );
+        assert!(explain(&[MAVEN]).contains("apt-get install maven"));
+        assert!(demand(&[SURELY_ABSENT]).is_err());
+    }
+}
