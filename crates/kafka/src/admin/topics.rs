@@ -55,6 +55,8 @@ impl TopicSpec {
             settings: vec![
                 setting("cleanup.policy", "delete"),
                 setting("compression.type", "producer"),
+                // A cluster's default of 2 would stop the high watermark while one of the two is away (KIP-966).
+                setting("min.insync.replicas", "1"),
                 // The brokers' clocks, which are fewer and better kept than those of the sidecars.
                 setting("message.timestamp.type", "LogAppendTime"),
                 setting("retention.ms", "86400000"),
