@@ -1,0 +1,273 @@
+//! The Kafka producer and what its callbacks share with the publisher's tasks.
+
+use super::{PublisherStats, casts_doubt, lanes::Lanes, lanes::Ticket};
+use crate::Connection;
+use doctorkafka_wire::BrokerId;
+use rdkafka::{
+    ClientContext, Message,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::Notify;
+
+/// How quickly the client finds its way around a broker that is gone, and how little memory it may take.
+const SETTINGS: &[(&str, &str)] = &[
+    // Reports are worth little when late; a lost one is followed by the next.
+    ("acks", "1"),
+    ("message.timeout.ms", "20000"),
+    ("linger.ms", "5"),
+    ("compression.type", "zstd"),
+    ("queue.buffering.max.messages", "1000"),
+    ("queue.buffering.max.kbytes", "4096"),
+    // The doctor creates the topic, with settings of its own.
+    ("allow.auto.create.topics", "false"),
+    // Fail-over: notice, look up the new leader, connect. All of it within a second or so.
+    ("request.timeout.ms", "5000"),
+    ("socket.timeout.ms", "5000"),
+    ("socket.connection.setup.timeout.ms", "3000"),
+    ("socket.keepalive.enable", "true"),
+    ("socket.nagle.disable", "true"),
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("retry.backoff.ms", "100"),
+    ("topic.metadata.refresh.fast.interval.ms", "100"),
+    ("topic.metadata.refresh.interval.ms", "30000"),
+    ("log.connection.close", "false"),
+];
+
+/// What the topic looks like.
+pub(super) struct TopicFacts {
+    /// Number of partitions; 0 when the topic does not exist.
+    pub partitions: usize,
+    /// Kafka's cluster id, when it told.
+    pub cluster_id: Option<String>,
+}
+
+/// The producer.
+pub(super) struct Client {
+    producer: ThreadedProducer<Callbacks>,
+    link: Arc<Link>,
+    key: String,
+}
+
+impl Client {
+    pub fn new(connection: &Connection, link: Arc<Link>) -> KafkaResult<Self> {
+        let mut config = connection.rdkafka();
+        for (name, value) in SETTINGS {
+            config.set(*name, *value);
+        }
+        // Everything goes to our context, which decides what is worth a line.
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        let key = link.broker.to_string();
+        let producer = config.create_with_context(Callbacks(Arc::clone(&link)))?;
+        Ok(Self { producer, link, key })
+    }
+
+    /// Gives the client what it has room for. Does not block.
+    pub fn send_waiting(&self) {
+        while let Some((ticket, value)) = self.link.next() {
+            let record = BaseRecord::with_opaque_to(&self.link.topic, Box::new(ticket))
+                .partition(ticket.partition)
+                .key(&self.key)
+                .payload(&*value);
+            if let Err((error, _)) = self.producer.send(record) {
+                self.link.settle(ticket, Err(&error));
+            }
+        }
+    }
+
+    /// Asks Kafka about the topic. Blocks for at most `timeout` twice.
+    pub fn look_up_topic(&self, timeout: Duration) -> KafkaResult<TopicFacts> {
+        let metadata = self.producer.client().fetch_metadata(Some(&self.link.topic), timeout)?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.link.topic);
+        let partitions = match topic.map(|topic| (topic.error().map(RDKafkaErrorCode::from), topic)) {
+            None
+            | Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic), _)) => {
+                0
+            }
+            Some((Some(code), _)) => return Err(KafkaError::MetadataFetch(code)),
+            Some((None, topic)) => topic.partitions().len(),
+        };
+        let cluster_id = match self.link.cluster_id() {
+            Some(known) => Some(known),
+            None => self.producer.client().fetch_cluster_id(timeout).filter(|id| !id.is_empty()),
+        };
+        Ok(TopicFacts { partitions, cluster_id })
+    }
+}
+
+/// Shared by the caller, the tasks and the client's callbacks. The lock is held for moments only.
+pub(super) struct Link {
+    topic: String,
+    broker: BrokerId,
+    state: Mutex<State>,
+    changed: Notify,
+    doubted: Notify,
+    emptied: Notify,
+}
+
+struct State {
+    lanes: Lanes,
+    stats: PublisherStats,
+    acknowledged_at: Option<Instant>,
+    cluster_id: Option<String>,
+    trouble: String,
+}
+
+impl Link {
+    pub fn new(topic: &str, broker: BrokerId) -> Self {
+        let state = State {
+            lanes: Lanes::new(broker),
+            stats: PublisherStats::default(),
+            acknowledged_at: None,
+            cluster_id: None,
+            trouble: String::new(),
+        };
+        Self {
+            topic: topic.to_owned(),
+            broker,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            doubted: Notify::new(),
+            emptied: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub fn push(&self, value: Arc<[u8]>, everywhere: bool) {
+        let mut state = self.state();
+        state.stats.published += 1;
+        state.lanes.push(value, everywhere, Instant::now());
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    fn next(&self) -> Option<(Ticket, Arc<[u8]>)> {
+        self.state().lanes.next()
+    }
+
+    fn settle(&self, ticket: Ticket, outcome: Result<(), &KafkaError>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.lanes.settle(ticket, outcome.is_ok(), now);
+        match outcome {
+            Ok(()) => {
+                state.stats.acknowledged += 1;
+                state.acknowledged_at = Some(now);
+            }
+            Err(error) => {
+                state.stats.failed += 1;
+                state.trouble = error.to_string();
+            }
+        }
+        let empty = state.lanes.is_empty();
+        drop(state);
+        if outcome.is_err_and(casts_doubt) {
+            self.doubted.notify_one();
+        }
+        if empty {
+            self.emptied.notify_waiters();
+        }
+        self.changed.notify_one();
+    }
+
+    pub fn learn(&self, partitions: usize, cluster_id: Option<String>) {
+        let mut state = self.state();
+        state.lanes.set_partitions(partitions, Instant::now());
+        state.cluster_id = cluster_id.or(state.cluster_id.take());
+        if partitions == 0 {
+            state.trouble = format!("topic {} does not exist", self.topic);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    pub fn note_trouble(&self, trouble: &str) {
+        trouble.clone_into(&mut self.state().trouble);
+    }
+
+    /// The last thing that went wrong, for people.
+    pub fn trouble(&self) -> String {
+        self.state().trouble.clone()
+    }
+
+    pub fn cluster_id(&self) -> Option<String> {
+        self.state().cluster_id.clone()
+    }
+
+    pub fn quiet_since(&self) -> Option<Instant> {
+        self.state().lanes.quiet_since()
+    }
+
+    pub fn stats(&self) -> PublisherStats {
+        let state = self.state();
+        PublisherStats {
+            partitions: state.lanes.partitions(),
+            overflowed: state.lanes.overflowed(),
+            buffered: state.lanes.depth(),
+            since_acknowledged: state.acknowledged_at.map(|at| at.elapsed()),
+            ..state.stats.clone()
+        }
+    }
+
+    /// Returns when there may be something to send.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Returns when a delivery failed because the topic is not what it was.
+    pub async fn doubted(&self) {
+        self.doubted.notified().await;
+    }
+
+    /// Returns when nothing waits and nothing is in flight.
+    pub async fn emptied(&self) {
+        loop {
+            let notified = self.emptied.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.state().lanes.is_empty() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// librdkafka's callbacks; they run on its threads.
+struct Callbacks(Arc<Link>);
+
+impl ClientContext for Callbacks {
+    // librdkafka repeats itself for as long as a broker is away. The publisher tells the change of state once.
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", "{facility}: {message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+        self.0.note_trouble(reason);
+    }
+}
+
+impl ProducerContext for Callbacks {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        if let Err((error, message)) = result {
+            tracing::debug!(partition = message.partition(), %error, "a report was not delivered");
+        }
+        self.0.settle(*ticket, result.as_ref().map(|_| ()).map_err(|(error, _)| error));
+    }
+}
