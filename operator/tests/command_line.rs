@@ -64,22 +64,26 @@ fn a_busy_port_names_the_flag_that_chooses_another() {
 #[test]
 fn a_policy_that_cannot_be_is_refused_with_every_field() {
     let folder = tempfile::tempdir().unwrap();
-    let path = policy(
-        &folder,
-        concat!(
-            "  kafka: {bootstrapServers: 'localhost:9092', tls: {trustedCertificates: []}}\n",
-            "  detection: {cpu: {overloadedAbove: 80, recoveredBelow: 85}}\n",
-        ),
-    );
     let flags = ["--dashboard-listen", "off", "--api-listen", "off"];
-    let output = operator(&[&["standalone", "--policy", path.to_str().unwrap()][..], &flags].concat());
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    for text in [
-        path.to_str().unwrap(),
-        "spec.kafka.tls",
-        "spec.detection.cpu.recoveredBelow: must be below overloadedAbove (80), got 85",
+    for (spec, expected) in [
+        (
+            "  kafka: {bootstrapServers: 'localhost:9092'}\n  topics: {metrics: a, actionsLog: a}\n  \
+             detection: {cpu: {overloadedAbove: 80, recoveredBelow: 85}}\n",
+            &[
+                "spec.topics.actionsLog",
+                "spec.detection.cpu.recoveredBelow: must be below overloadedAbove (80), got 85",
+            ][..],
+        ),
+        ("  kafka: {bootstrapServers: 'localhost:9092', tls: {}}\n", &["spec.kafka.tls: this release"]),
+        ("  kafka: {bootstrapServers: 'localhost:9092', tsl: {}}\n", &["spec.kafka.tsl"]),
+        ("  kafka: {bootstrapServers: 'localhost'}\n", &["spec.kafka.bootstrapServers"]),
     ] {
-        assert!(stderr(&output).contains(text), "{text:?} is not in {}", stderr(&output));
+        let path = policy(&folder, spec);
+        let output = operator(&[&["standalone", "--policy", path.to_str().unwrap()][..], &flags].concat());
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        for text in expected.iter().copied().chain([path.to_str().unwrap()]) {
+            assert!(stderr(&output).contains(text), "{text:?} is not in {}", stderr(&output));
+        }
     }
 
     let missing = folder.path().join("none.yaml");

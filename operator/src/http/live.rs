@@ -45,15 +45,16 @@ impl Live {
             clients: Arc::new(Semaphore::new(MAX_CLIENTS)),
             cancel: cancel.clone(),
         });
+        // Subscribed here and not in the task, so that no change before the task's first turn is lost.
+        let changed = live.fleet.changed();
         tokio::spawn({
             let live = live.clone();
-            async move { cancel.run_until_cancelled(live.render_changes()).await }
+            async move { cancel.run_until_cancelled(live.render_changes(changed)).await }
         });
         live
     }
 
-    async fn render_changes(&self) {
-        let mut changed = self.fleet.changed();
+    async fn render_changes(&self, mut changed: watch::Receiver<()>) {
         while changed.changed().await.is_ok() {
             if self.rendered.receiver_count() > 0 {
                 self.rendered.send_replace(self.render());

@@ -1,58 +1,53 @@
 //! A policy file's content, checked.
 
-use doctorkafka_api::{KafkaHealthPolicySpec, from_yaml};
+use doctorkafka_api::{KafkaHealthPolicySpec, PAUSED_ANNOTATION, from_yaml};
 use doctorkafka_doctor::Policy;
 use doctorkafka_kafka::Connection;
 
 /// Name by which brokers know this client in their logs and quotas.
 const CLIENT_ID: &str = "doctorkafka-operator";
 
-/// A policy that can be, and what an engine needs besides it.
+/// A policy that can be, and the connection it asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct PolicyFile {
     pub(super) connection: Connection,
-    pub(super) metrics_topic: String,
-    pub(super) actions_log_topic: String,
     pub(super) policy: Policy,
 }
 
 impl PolicyFile {
     /// Checks a file's content. `bootstrap` stands in for the file's own bootstrap servers.
     ///
-    /// Errors: every field that cannot be, each as `field: what is wrong`.
+    /// # Errors
+    /// What cannot be, one entry for each field, with its path and where known its line.
     pub(super) fn check(text: &str, bootstrap: Option<&str>) -> Result<Self, Vec<String>> {
-        let resource = from_yaml(text).map_err(|error| vec![error.to_string()])?;
+        let resource = from_yaml(text)
+            .map_err(|error| error.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let mut spec = resource.spec;
         let mut errors = plain_only(&spec);
-        let connection = match bootstrap {
-            Some(servers) => Connection::new(servers, CLIENT_ID)
-                .map_err(|error| format!("--bootstrap (KAFKA_BROKERS): {error}")),
-            None => Connection::new(&spec.kafka.bootstrap_servers, CLIENT_ID)
-                .map_err(|error| format!("spec.kafka.bootstrapServers: {error}")),
-        };
-        if let (Some(servers), Ok(_)) = (bootstrap, &connection) {
+        if let Some(servers) = bootstrap {
             spec.kafka.bootstrap_servers = servers.to_owned();
         }
-        let Some(name) = resource.metadata.name.filter(|name| !name.is_empty()) else {
-            errors.push("metadata.name: must be set, it names the policy in the actions log".to_owned());
-            return Err(errors);
-        };
-        let policy = Policy::new(&name, &spec);
-        if let Err(wrong) = &policy {
-            errors.extend(wrong.iter().map(ToString::to_string));
+        let connection = Connection::new(&spec.kafka.bootstrap_servers, CLIENT_ID);
+        if let Err(error) = &connection {
+            let given_by = if bootstrap.is_some() {
+                "--bootstrap (KAFKA_BROKERS)"
+            } else {
+                "spec.kafka.bootstrapServers"
+            };
+            return Err(vec![format!("{given_by}: {error}")]);
         }
-        if let Err(error) = &connection
-            && !errors.iter().any(|said| said.starts_with("spec.kafka.bootstrapServers"))
-        {
-            errors.push(error.clone());
+        // A policy without a name has not come this far.
+        let policy = Policy::new(&resource.metadata.name.unwrap_or_default(), &spec);
+        if let Err(violations) = &policy {
+            errors.extend(violations.iter().map(ToString::to_string));
         }
-        match (policy, connection) {
-            (Ok(policy), Ok(connection)) if errors.is_empty() => Ok(Self {
-                connection,
-                metrics_topic: spec.topics.metrics,
-                actions_log_topic: spec.topics.actions_log,
-                policy,
-            }),
+        let paused = resource.metadata.annotations.is_some_and(|annotations| {
+            annotations.get(PAUSED_ANNOTATION).is_some_and(|value| value == "true")
+        });
+        match (connection, policy) {
+            (Ok(connection), Ok(policy)) if errors.is_empty() => {
+                Ok(Self { connection, policy: if paused { policy.paused() } else { policy } })
+            }
             _ => Err(errors),
         }
     }
@@ -93,8 +88,11 @@ mod tests {
         let text = yaml("  kafka: {bootstrapServers: 'a:1,b:2'}\n  topics: {metrics: m, actionsLog: l}\n");
         let file = PolicyFile::check(&text, None).unwrap();
         assert_eq!(file.connection.bootstrap(), ["a:1", "b:2"]);
-        assert_eq!((file.metrics_topic.as_str(), file.actions_log_topic.as_str()), ("m", "l"));
         assert_eq!(file.policy.name, "demo");
+        assert_eq!(
+            (file.policy.topics.metrics.as_str(), file.policy.topics.actions_log.as_str()),
+            ("m", "l")
+        );
     }
 
     #[test]
@@ -107,16 +105,38 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_named_field_by_field() {
+    fn connections_that_this_release_does_not_speak_are_refused() {
         let text = yaml(concat!(
             "  kafka:\n    bootstrapServers: 'a:1'\n    tls: {trustedCertificates: []}\n",
             "    authentication: {plain: {username: u, passwordSecret: {secretName: s, password: p}}}\n",
+        ));
+        let errors = PolicyFile::check(&text, None).unwrap_err();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(errors[0].starts_with("spec.kafka.tls: "), "{errors:?}");
+        assert!(errors[1].starts_with("spec.kafka.authentication: "), "{errors:?}");
+    }
+
+    #[test]
+    fn every_field_that_cannot_be_is_named() {
+        let text = yaml(concat!(
+            "  kafka: {bootstrapServers: 'a:1'}\n  topics: {metrics: same, actionsLog: same}\n",
             "  detection: {cpu: {overloadedAbove: 80, recoveredBelow: 85}}\n",
         ));
         let errors = PolicyFile::check(&text, None).unwrap_err();
-        for field in ["spec.kafka.tls", "spec.kafka.authentication", "spec.detection.cpu.recoveredBelow"] {
-            assert!(errors.iter().any(|error| error.starts_with(field)), "{field} is not in {errors:?}");
+        for field in ["spec.topics.actionsLog: ", "spec.detection.cpu.recoveredBelow: "] {
+            assert!(errors.iter().any(|error| error.contains(field)), "{field} is not in {errors:?}");
         }
+    }
+
+    #[test]
+    fn the_annotation_pauses() {
+        let text = yaml("  kafka: {bootstrapServers: 'a:1'}\n");
+        let paused =
+            text.replace("name: demo", "name: demo\n  annotations: {doctorkafka.dev/paused: 'true'}");
+        let (file, paused) =
+            (PolicyFile::check(&text, None).unwrap(), PolicyFile::check(&paused, None).unwrap());
+        assert_eq!(paused.policy, file.policy.clone().paused());
+        assert_ne!(paused, file);
     }
 
     #[test]

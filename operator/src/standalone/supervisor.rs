@@ -46,7 +46,7 @@ impl Supervised {
         let watched = Watched {
             name: file.policy.name.clone(),
             connection: file.connection.clone(),
-            actions_log: file.actions_log_topic.clone(),
+            actions_log: file.policy.topics.actions_log.clone(),
             policy: policy.subscribe(),
             fleet: fleet.clone(),
         };
@@ -62,12 +62,7 @@ impl Supervised {
     /// Whether an edited policy can go into the running engine.
     pub(super) fn takes(&self, file: &PolicyFile) -> bool {
         let same = |file: &PolicyFile| {
-            (
-                file.policy.name.clone(),
-                file.connection.clone(),
-                file.metrics_topic.clone(),
-                file.actions_log_topic.clone(),
-            )
+            (file.policy.name.clone(), file.connection.clone(), file.policy.topics.clone())
         };
         same(&self.file) == same(file)
     }
