@@ -70,6 +70,11 @@ pub(crate) fn root() -> Result<PathBuf> {
     }
 }
 
+/// Whether a part is there already.
+pub(crate) fn has(part: &str) -> bool {
+    root().is_ok_and(|root| root.join(part).is_dir())
+}
+
 /// The folder of a part; `build` fills it if it is not there yet.
 pub(crate) async fn ensure<B, F>(part: &str, build: B) -> Result<PathBuf>
 where

@@ -14,21 +14,26 @@
 //!
 //! - [`KafkaCluster`]: KRaft brokers as processes, each to be killed, stopped, paused, resumed and started again, and if
 //!   wanted a [`Proxy`] before each.
+//! - [`ControlPlane`]: etcd and kube-apiserver with RBAC on; pods do not run.
 //! - [`Process`]: any program, in the same manner. [`wait_until`]: bounded waiting on a condition. [`free_port`].
 //!
-//! Three promises. **Real parts**: nothing is simulated; Kafka comes from its Maven artifacts, downloaded once per version
-//! into `$XDG_CACHE_HOME/doctorkafka/testbed` (else `~/.cache/…`). **Nothing left behind**: whatever was started ends with
+//! Three promises. **Real parts**: nothing is simulated; Kafka comes from its Maven artifacts, Kubernetes is built from
+//! its Go modules, each once per version into `$XDG_CACHE_HOME/doctorkafka/testbed` (else `~/.cache/…`); what is missing on
+//! the machine for that (Java, Maven, Go) is named with how to install it. **Nothing left behind**: whatever was started ends with
 //! the process that started it, and its data goes, be it by return, panic, Ctrl-C or `kill -9` ([`process`] says how).
 //! **No collisions**: any number of testbeds run beside each other; ports are free ones and stay taken.
 
 mod cache;
+mod ids;
 mod kafka;
+mod kubernetes;
 mod ports;
 pub mod process;
 mod proxy;
 mod wait;
 
 pub use kafka::{Broker, KafkaCluster, KafkaClusterBuilder, KafkaVersion, live_brokers};
+pub use kubernetes::ControlPlane;
 pub use ports::{free_port, runtime_dir};
 pub use process::{Process, Scratch, find_program};
 pub use proxy::Proxy;

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 /// process, so that its id is the child's id. `exec` of a second shell keeps the program's name out of the watcher's
 /// command line: whoever looks for the program by its command line finds one process.
 const WATCHED: &str = r#"exec 3<&0
-(exec sh -c 'read -r _; kill -KILL -- "-$1"' lifeline "$$" <&3 3<&-) >/dev/null 2>&1 &
+(exec sh -c 'read -r _; kill -s KILL -- "-$1"' lifeline "$$" <&3 3<&-) >/dev/null 2>&1 &
 exec "$@" </dev/null 3<&-"#;
 
 /// How long [`Process::terminate`] waits after SIGTERM before it sends SIGKILL.

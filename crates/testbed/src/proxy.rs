@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -169,39 +169,55 @@ async fn accept(listener: TcpListener, target: Arc<str>, delays: Delays, connect
 
 /// Carries one connection until both sides have closed, one of them failed, or the wire is cut.
 async fn connect(
-    client: TcpStream,
+    mut client: TcpStream,
     target: &str,
     delays: &Delays,
     cut: &CancellationToken,
 ) -> io::Result<()> {
-    // Whatever ends the connection early, both ends shall see a reset, not an orderly close.
-    client.set_zero_linger()?;
-    client.set_nodelay(true)?;
-    let server = tokio::select! {
-        () = cut.cancelled() => return Ok(()),
-        server = timeout(CONNECT_WITHIN, TcpStream::connect(target)) => server??,
+    let ended = tokio::select! {
+        () = cut.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
+        server = timeout(CONNECT_WITHIN, TcpStream::connect(target)) => match server {
+            Ok(Ok(mut server)) => carry_both(&mut client, &mut server, delays, cut).await,
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        },
     };
-    server.set_zero_linger()?;
-    server.set_nodelay(true)?;
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    let both = async {
-        tokio::try_join!(
-            carry(from_client, to_server, delays.to_target.subscribe()),
-            carry(from_server, to_client, delays.to_client.subscribe()),
-        )
-    };
-    tokio::select! {
-        () = cut.cancelled() => {}
-        ended = both => { ended?; }
+    if ended.is_err() {
+        client.set_zero_linger()?; // closing it is then a reset
     }
-    Ok(())
+    ended
+}
+
+async fn carry_both(
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    delays: &Delays,
+    cut: &CancellationToken,
+) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    // Borrowed halves: unlike owned ones they do not end the stream in an orderly way when they are dropped.
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    let ended = tokio::select! {
+        () = cut.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
+        both = async {
+            tokio::try_join!(
+                carry(from_client, to_server, delays.to_target.subscribe()),
+                carry(from_server, to_client, delays.to_client.subscribe()),
+            )
+        } => both.map(|((), ())| ()),
+    };
+    if ended.is_err() {
+        server.set_zero_linger()?;
+    }
+    ended
 }
 
 /// One direction: what is read is written when it is due, in order; an end of stream travels like the bytes do.
 async fn carry(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
     delay: watch::Receiver<Duration>,
 ) -> io::Result<()> {
     let (send, mut receive) = mpsc::channel::<(Instant, Vec<u8>)>(IN_FLIGHT);

@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use super::node;
 use crate::cache::{self, JAVA, MAVEN};
+use crate::ids::new_uuid;
 
 const DOWNLOAD_WITHIN: Duration = Duration::from_secs(15 * 60);
 const FORMAT_WITHIN: Duration = Duration::from_secs(120);
@@ -69,10 +70,15 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
+    /// Whether the version has been downloaded.
+    pub(crate) fn is_cached(version: KafkaVersion) -> bool {
+        cache::has(&part(version))
+    }
+
     /// Downloads the version on first use.
     pub(crate) async fn of(version: KafkaVersion) -> Result<Self> {
         let java = JAVA.find()?;
-        let folder = cache::ensure(&format!("kafka-{version}"), |partial| {
+        let folder = cache::ensure(&part(version), |partial| {
             let java = java.clone();
             async move {
                 download(version, &partial).await?;
@@ -108,9 +114,7 @@ impl Installation {
         fs::write(&properties, node::format_properties(&formatted))
             .with_context(|| format!("{} cannot be written", properties.display()))?;
         let mut command = self.java();
-        command
-            .args(["-Xmx128m", "kafka.tools.StorageTool", "format", "--cluster-id"])
-            .arg(node::new_uuid()?);
+        command.args(["-Xmx128m", "kafka.tools.StorageTool", "format", "--cluster-id"]).arg(new_uuid()?);
         command.arg("--config").arg(&properties);
         let log = self.folder.join("format.log");
         cache::step(&format!("Kafka {version}: format"), command, &log, FORMAT_WITHIN).await?;
@@ -119,6 +123,11 @@ impl Installation {
         }
         Ok(())
     }
+}
+
+/// The version's name in the cache.
+fn part(version: KafkaVersion) -> String {
+    format!("kafka-{version}")
 }
 
 async fn download(version: KafkaVersion, folder: &Path) -> Result<()> {

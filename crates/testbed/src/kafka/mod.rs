@@ -19,6 +19,7 @@ pub use self::install::KafkaVersion;
 use self::broker::Launch;
 use self::install::Installation;
 use self::node::Ports;
+use crate::ids::new_uuid;
 use crate::ports::free_port;
 use crate::process::Scratch;
 use crate::proxy::Proxy;
@@ -109,7 +110,7 @@ impl KafkaClusterBuilder {
         }
         let installation = Installation::of(self.version).await?;
         let data = Scratch::new()?;
-        let cluster_id = node::new_uuid()?;
+        let cluster_id = new_uuid()?;
 
         let mut ports = Vec::new();
         let mut proxies = Vec::new();
@@ -162,6 +163,19 @@ impl KafkaCluster {
             properties: BTreeMap::new(),
             jvm_args: Vec::new(),
         }
+    }
+
+    /// Whether a version has been downloaded already, so that a start takes seconds.
+    pub fn is_prepared(version: KafkaVersion) -> bool {
+        Installation::is_cached(version)
+    }
+
+    /// Downloads a version now, unless that was done before.
+    ///
+    /// # Errors
+    /// Java or Maven is missing, or the download fails.
+    pub async fn prepare(version: KafkaVersion) -> Result<()> {
+        Installation::of(version).await.map(|_installation| ())
     }
 
     /// What to give clients as bootstrap servers: all brokers, or all proxies if there are any.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+
+use crate::ids::new_uuid;
 
 /// How many nodes, the first ones, take part in the metadata quorum; all others are brokers only.
 pub(crate) const MAX_CONTROLLERS: i32 = 3;
@@ -98,24 +99,4 @@ pub(crate) fn format(id: i32, cluster_id: &str, log_dir: &Path, bootstrap_checkp
     fs::write(log_dir.join("meta.properties"), meta).with_context(context)?;
     fs::copy(bootstrap_checkpoint, log_dir.join("bootstrap.checkpoint")).with_context(context)?;
     Ok(())
-}
-
-/// A random id as Kafka writes them: 16 bytes in unpadded URL-safe base64, not beginning with a dash.
-pub(crate) fn new_uuid() -> Result<String> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut bytes = [0_u8; 16];
-    File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .context("no random numbers")?;
-    // A version 4 UUID, as Java makes them; its first character must not look like an option of a command line.
-    bytes[0] &= 0x7f;
-    bytes[6] = (bytes[6] & 0x0f) | 0x40;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let number = u128::from_be_bytes(bytes);
-    // 128 bits are 21 characters of 6 bits and one of 2, filled up with zeros.
-    let sextet = |index: u32| match 122_u32.checked_sub(index * 6) {
-        Some(shift) => number >> shift,
-        None => number << 4,
-    };
-    Ok((0..22).map(|index| char::from(ALPHABET[(sextet(index) & 63) as usize])).collect())
 }
