@@ -150,6 +150,11 @@ impl Doctor {
         self.process().is_some()
     }
 
+    /// Whether it has ended without being asked to.
+    pub fn has_ended(&self) -> bool {
+        self.process().as_ref().is_some_and(|process| !process.is_running())
+    }
+
     /// The end of its log, if it has ended without being asked to. Said once; afterwards it is off.
     pub fn ended_by_itself(&self) -> Option<String> {
         let mut process = self.process();

@@ -51,9 +51,12 @@ impl Sidecar {
         &self.process
     }
 
-    /// Whether it works, by its own word.
-    pub async fn is_well(&self) -> bool {
-        matches!(reading::get(self.port, "/healthz").await, Ok((200, _)))
+    /// Whether Kafka has acknowledged a report of it.
+    pub async fn publishes(&self) -> bool {
+        match reading::get(self.port, "/metrics").await {
+            Ok((200, page)) => acknowledged(&page) > 0.0,
+            _ => false,
+        }
     }
 
     /// Lays a spike over what it measures.
@@ -68,5 +71,25 @@ impl Sidecar {
             bail!("the sidecar of broker {} refused ({status}): {}", self.broker, text.trim());
         }
         Ok(())
+    }
+}
+
+/// Records that Kafka has acknowledged, by the sidecar's metrics.
+fn acknowledged(page: &str) -> f64 {
+    let count =
+        |line: &str| line.strip_prefix("doctorkafka_sidecar_records_acknowledged_total ")?.parse().ok();
+    page.lines().find_map(count).unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledged_records_are_read_from_the_metrics() {
+        let page = "# HELP doctorkafka_sidecar_records_acknowledged_total Records that Kafka acknowledged.\n\
+                    doctorkafka_sidecar_reports_total 9\ndoctorkafka_sidecar_records_acknowledged_total 8\n";
+        assert_eq!(acknowledged(page), 8.0);
+        assert_eq!(acknowledged("doctorkafka_sidecar_reports_total 9"), 0.0);
     }
 }

@@ -52,23 +52,6 @@ impl Stage {
         let programs = Programs::build(screen).await?;
         let load = cluster::load(&kafka, folder.path(), screen).await?;
 
-        let count = kafka.brokers().len();
-        let step = screen.step("sidecars", format!("{count}, simulated load, seed {}", settings.seed));
-        let sidecars = kafka
-            .brokers()
-            .iter()
-            .map(|broker| Sidecar::start(&programs.sidecar, &kafka, broker, settings.seed, folder.path()))
-            .collect::<Result<Vec<_>, _>>()?;
-        for sidecar in &sidecars {
-            let what = format!("the sidecar of broker {} to be well", sidecar.broker());
-            let process = sidecar.process();
-            let well = wait_until(&what, AT_WORK_WITHIN, || async {
-                (!process.is_running() || sidecar.is_well().await).then(|| process.is_running())
-            });
-            explain(well.await, || process.log_tail())?;
-        }
-        step.done("publishing to _doctor_metrics");
-
         let policy = folder.path().join("policy.yaml");
         let (mode, kind) = match &kubernetes {
             None => {
@@ -82,30 +65,37 @@ impl Stage {
                 (Mode::Kubernetes { kubeconfig, namespace: OPERATOR_NAMESPACE }, "on Kubernetes")
             }
         };
-        let step = screen.step("doctors", format!("{}, {kind}", ports.len()));
+        // The doctors create the topic that the sidecars publish to, so both start at the same time.
         let doctors = (1..)
             .zip(ports)
             .map(|(number, ports)| {
                 Doctor::start(number, ports, &programs.operator, mode.clone(), folder.path())
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let mut log = String::new();
+        let count = kafka.brokers().len();
+        let step = screen.step("sidecars", format!("{count}, simulated load, seed {}", settings.seed));
+        let sidecars = kafka
+            .brokers()
+            .iter()
+            .map(|broker| Sidecar::start(&programs.sidecar, &kafka, broker, settings.seed, folder.path()))
+            .collect::<Result<Vec<_>, _>>()?;
+        for sidecar in &sidecars {
+            let what = format!("reports of broker {} in _doctor_metrics", sidecar.broker());
+            let process = sidecar.process();
+            let publishes = wait_until(&what, AT_WORK_WITHIN, || async {
+                let over = doctors.iter().any(Doctor::has_ended) || !process.is_running();
+                if over { Some(false) } else { sidecar.publishes().await.then_some(true) }
+            });
+            explain(publishes.await, || format!("{}\n\n{}", process.log_tail(), tails(&doctors)))?;
+        }
+        step.done("publishing to _doctor_metrics");
+
+        let step = screen.step("doctors", format!("{}, {kind}", doctors.len()));
         let settled = wait_until("one doctor to lead and the other to stand by", AT_WORK_WITHIN, || async {
-            doctors::settled(&doctors).await.then_some(true)
+            let over = doctors.iter().any(Doctor::has_ended);
+            if over { Some(false) } else { doctors::settled(&doctors).await.then_some(true) }
         });
-        let ended = async {
-            loop {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                if let Some(tail) = doctors.iter().find_map(Doctor::ended_by_itself) {
-                    return tail;
-                }
-            }
-        };
-        let settled = tokio::select! {
-            settled = settled => settled,
-            tail = ended => { log = tail; Ok(false) }
-        };
-        explain(settled, || if log.is_empty() { tails(&doctors) } else { log })?;
+        explain(settled.await, || tails(&doctors))?;
         step.done("1 leads, 1 stands by");
 
         let summary = Mutex::new(Summary::new(settings.brokers));
@@ -195,12 +185,12 @@ impl Stage {
     }
 }
 
-/// Adds the end of a log to what went wrong: not in time, or (`false`) ended.
+/// Adds the end of the logs to what went wrong: not in time, or (`false`) a process has ended.
 fn explain(outcome: anyhow::Result<bool>, log: impl FnOnce() -> String) -> anyhow::Result<()> {
     match outcome {
         Ok(true) => Ok(()),
-        Ok(false) => anyhow::bail!("it ended by itself; the end of its log:\n{}", log()),
-        Err(error) => Err(error.context(format!("the end of the log:\n{}", log()))),
+        Ok(false) => anyhow::bail!("a part has ended by itself; the end of the logs:\n{}", log()),
+        Err(error) => Err(error.context(format!("the end of the logs:\n{}", log()))),
     }
 }
 
