@@ -43,7 +43,9 @@ pub enum TimingError {
         renew_deadline: Duration,
     },
     /// There must be time for at least two tries before the deadline.
-    #[error("--lease-retry-period must be above zero and at most half of --lease-renew-deadline ({renew_deadline:?}), got {retry:?}")]
+    #[error(
+        "--lease-retry-period must be above zero and at most half of --lease-renew-deadline ({renew_deadline:?}), got {retry:?}"
+    )]
     Retry {
         /// The deadline.
         renew_deadline: Duration,
@@ -155,18 +157,20 @@ pub struct Election {
     knowledge: Knowledge,
     /// The newest version seen, and when it was seen first.
     seen: Option<(Stored, Instant)>,
-    /// When the last write that made or kept us the holder was sent.
+    /// When the last write that made or kept this candidate the holder was sent.
     renewed: Option<Instant>,
-    /// A try to renew has failed since then: it is not us who slept.
-    tried: bool,
-    /// Not to be called expired before, because the line was dead.
+    /// Whether a try has failed since then. If none has, it is not the line that was dead.
+    failed: bool,
+    /// The holder is not given up before this moment, because the line was dead and it could not show itself.
     grace: Option<Instant>,
-    next: Option<Instant>,
-    refused: bool,
+    /// Nothing is done before this moment.
+    rest: Option<Instant>,
+    /// Whether the last answer was a conflict: one is answered by reading at once, a row of them is not.
+    collided: bool,
     resigned: bool,
 }
 
-/// Whether what we know of the lease is current, as far as anyone can know.
+/// Whether what is known of the lease can be acted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Knowledge {
     /// It must be read first.
@@ -186,10 +190,10 @@ impl Election {
             knowledge: Knowledge::Stale,
             seen: None,
             renewed: None,
-            tried: false,
+            failed: false,
             grace: None,
-            next: None,
-            refused: false,
+            rest: None,
+            collided: false,
             resigned: false,
         }
     }
@@ -198,16 +202,16 @@ impl Election {
     pub fn authority(&self, now: Instant) -> Authority {
         match self.valid_until() {
             Some(deadline) if now < deadline => Authority::Leading,
-            // Nobody has answered: nobody else can have got the lease by way of this API server.
-            Some(_) if self.tried => Authority::Uncertain,
-            // Time has passed without a try, so this process was paused, and another may have taken over.
+            // Nobody answered: nobody else can have got the lease by way of this API server.
+            Some(_) if self.failed => Authority::Uncertain,
+            // Time passed without a failed try, so this process was paused, and another may have taken over.
             _ => Authority::Standby,
         }
     }
 
-    /// The moment at which this candidate ceases to lead unless it renews. `None` when it does not lead.
+    /// The moment at which this candidate ceases to lead unless it renews; `None` when it does not hold the lease.
     pub fn valid_until(&self) -> Option<Instant> {
-        self.renewed.map(|at| at + self.timing.renew_deadline)
+        self.renewed.map(|sent| sent + self.timing.renew_deadline)
     }
 
     /// Who holds the lease, as far as is known.
@@ -215,29 +219,34 @@ impl Election {
         self.seen.as_ref().and_then(|(stored, _)| stored.record.holder.as_deref())
     }
 
+    /// Whether it is known what the lease says, or that there is none.
+    pub fn has_looked(&self) -> bool {
+        self.knowledge != Knowledge::Stale
+    }
+
     /// Gives up: from now on this candidate does not lead. [`Election::next`] then gives the lease back, if it is ours.
     pub fn resign(&mut self) {
         self.resigned = true;
         self.renewed = None;
-        self.next = None;
+        self.rest = None;
     }
 
     /// Somebody says that the lease has changed. A holder need not care: its next write will tell.
     pub fn hint(&mut self) {
         if self.renewed.is_none() {
             self.knowledge = Knowledge::Stale;
-            self.next = None;
+            self.rest = None;
         }
     }
 
     /// What to do at `now`; `wall` is the time to write into the record.
     pub fn next(&self, now: Instant, wall: Timestamp) -> Step {
-        if let Some(next) = self.next.filter(|next| *next > now) {
-            return Step::Wait(next.min(self.expiry().filter(|at| *at > now).unwrap_or(next)));
+        if let Some(rest) = self.rest.filter(|rest| *rest > now) {
+            return Step::Wait(rest);
         }
-        match (&self.knowledge, &self.seen) {
+        match (self.knowledge, &self.seen) {
             (Knowledge::Absent, _) if self.resigned => Step::Done,
-            (Knowledge::Absent, _) => Step::Call(Call::Create(self.acquire(0, wall))),
+            (Knowledge::Absent, _) => Step::Call(Call::Create(self.record(wall, wall, 0))),
             (Knowledge::Seen, Some((stored, _))) => self.act_on(stored, now, wall),
             (Knowledge::Stale | Knowledge::Seen, _) => Step::Call(Call::Read),
         }
@@ -245,11 +254,94 @@ impl Election {
 
     /// Takes in what came of a call that was sent at `sent` and ended at `now`.
     pub fn answered(&mut self, sent: Instant, now: Instant, answer: Answer) {
-        let refused = std::mem::take(&mut self.refused);
-        let answered = !matches!(answer, Answer::Failed);
-        if answered && self.grace == Some(NEVER_READ) {
-            unreachable!()
+        let collided = std::mem::replace(&mut self.collided, matches!(answer, Answer::Conflict));
+        // From start to start, so that a slow call does not stretch the rhythm, but never without any rest.
+        let rhythm = (sent + self.timing.retry).max(now + self.timing.retry / 8);
+        match answer {
+            Answer::Failed => {
+                self.knowledge = Knowledge::Stale;
+                self.failed = true;
+                self.rest = Some(rhythm);
+            }
+            Answer::Conflict => {
+                self.knowledge = Knowledge::Stale;
+                self.rest = collided.then_some(rhythm);
+            }
+            Answer::Absent => {
+                self.knowledge = Knowledge::Absent;
+                self.seen = None;
+                self.rest = None;
+            }
+            Answer::Read(stored) => {
+                self.see(stored, now);
+                self.rest = self.expiry().map(|expiry| rhythm.min(expiry.max(now)));
+            }
+            Answer::Written(stored) => {
+                if !self.resigned {
+                    self.renewed = Some(sent);
+                }
+                self.failed = false;
+                self.see(stored, now);
+                self.rest = Some(rhythm);
+            }
         }
-        let _ = (refused, sent, now);
+    }
+
+    // === private ===
+
+    fn see(&mut self, stored: Stored, now: Instant) {
+        self.knowledge = Knowledge::Seen;
+        let mine = stored.record.holder.as_ref() == Some(&self.identity);
+        if !mine {
+            self.renewed = None;
+            // A holder that could not be read could not show itself either.
+            if std::mem::take(&mut self.failed) {
+                self.grace = Some(now + self.timing.retry * 2);
+            }
+        }
+        if self.seen.as_ref().is_none_or(|(seen, _)| seen.version != stored.version) {
+            self.seen = Some((stored, now));
+        }
+    }
+
+    /// When another's lease has run out. `None` when nobody else holds it.
+    fn expiry(&self) -> Option<Instant> {
+        let (stored, since) = self.seen.as_ref()?;
+        stored.record.holder.as_ref().filter(|holder| **holder != self.identity)?;
+        let expiry = *since + stored.record.duration;
+        Some(self.grace.map_or(expiry, |grace| expiry.max(grace)))
+    }
+
+    fn act_on(&self, stored: &Stored, now: Instant, wall: Timestamp) -> Step {
+        let Stored { record: current, version } = stored;
+        let replace = |record| Step::Call(Call::Replace { record, version: version.clone() });
+        let mine = current.holder.as_ref() == Some(&self.identity);
+        if self.resigned {
+            return if mine { replace(Self::given_back(current, wall)) } else { Step::Done };
+        }
+        match self.expiry() {
+            // It may have been renewed since it was read.
+            Some(expiry) if now < expiry => Step::Call(Call::Read),
+            None if mine => replace(self.record(current.acquired, wall, current.transitions)),
+            Some(_) | None => replace(self.record(wall, wall, current.transitions.saturating_add(1))),
+        }
+    }
+
+    fn record(&self, acquired: Timestamp, renewed: Timestamp, transitions: i32) -> Record {
+        let holder = Some(self.identity.clone());
+        Record { holder, duration: self.timing.duration, acquired, renewed, transitions }
+    }
+
+    fn given_back(current: &Record, wall: Timestamp) -> Record {
+        let duration = Duration::from_secs(1);
+        Record { holder: None, duration, acquired: wall, renewed: wall, transitions: current.transitions }
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "simulation.rs"]
+mod simulation;
