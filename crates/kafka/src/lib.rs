@@ -10,8 +10,10 @@
 //! lacks several of them; records go over librdkafka. Every call has a timeout and every queue a bound.
 
 mod admin;
+mod client;
 mod connection;
 mod election;
+mod follow;
 mod log;
 mod publisher;
 mod reports;

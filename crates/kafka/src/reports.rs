@@ -1,8 +1,12 @@
 //! The metrics topic as a stream of reports.
 
-use crate::Connection;
+use crate::{
+    Connection,
+    follow::{Follow, Followed, follow},
+};
 use doctorkafka_wire::{BrokerId, BrokerReport, DecodeError};
 use jiff::Timestamp;
+use rdkafka::{Message, message::BorrowedMessage};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -73,14 +77,53 @@ pub enum Skip {
     },
 }
 
+/// How far before the end of each partition reading starts: enough to know each broker's newest figures at once.
+const TAIL: i64 = 50;
+
 impl ReportReader {
-    /// Starts reading near the end of every partition. Ends, and closes the channel, when `cancel` is cancelled or
-    /// the receiver is dropped. When the receiver is slow, reading slows down; nothing is left out.
+    /// Starts reading 50 records before the end of every partition. Ends, and closes the channel, when `cancel` is
+    /// cancelled or the receiver is dropped. When the receiver is slow, reading slows down; nothing is left out.
+    ///
+    /// Must be called within a tokio runtime.
     pub fn start(
-        _connection: Connection,
-        _topic: &str,
-        _cancel: CancellationToken,
+        connection: Connection,
+        topic: &str,
+        cancel: CancellationToken,
     ) -> mpsc::Receiver<MetricsEvent> {
-        unreachable!("follows")
+        let what =
+            Follow { connection, topic: topic.to_owned(), tail: TAIL, committed_only: false, only: None };
+        follow(what, event, cancel)
+    }
+}
+
+fn event(followed: Followed<'_>) -> Option<MetricsEvent> {
+    Some(match followed {
+        Followed::Assigned { partitions, restarted } => MetricsEvent::Assigned { partitions, restarted },
+        Followed::End { partition, next_offset } => MetricsEvent::Position { partition, next_offset },
+        Followed::Lost { error } => MetricsEvent::Lost { error },
+        Followed::Message(message) => {
+            let (partition, offset) = (message.partition(), message.offset());
+            match report(message) {
+                Err(reason) => MetricsEvent::Skipped { partition, offset, reason },
+                Ok(report) => {
+                    MetricsEvent::Record { partition, offset, appended_at: appended_at(message), report }
+                }
+            }
+        }
+    })
+}
+
+fn report(message: &BorrowedMessage<'_>) -> Result<Box<BrokerReport>, Skip> {
+    let report = BrokerReport::decode(message.payload().ok_or(Skip::NoValue)?)?;
+    if message.key() != Some(report.broker_id.to_string().as_bytes()) {
+        return Err(Skip::Forged { broker: report.broker_id });
+    }
+    Ok(Box::new(report))
+}
+
+fn appended_at(message: &BorrowedMessage<'_>) -> Option<Timestamp> {
+    match message.timestamp() {
+        rdkafka::Timestamp::LogAppendTime(millis) => Timestamp::from_millisecond(millis).ok(),
+        rdkafka::Timestamp::CreateTime(_) | rdkafka::Timestamp::NotAvailable => None,
     }
 }

@@ -27,10 +27,37 @@ pub(super) const LIMITS: Limits = Limits {
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 
+/// The replica id of an ordinary client. Asked by it, the leader tells how far the log can be read: the high watermark,
+/// which stands still while a dead broker is still counted among the in-sync replicas.
+const CLIENT: i32 = -1;
+
 /// A replica id that stands for no replica and no ordinary client (`ListOffsetsRequest.DEBUGGING_REPLICA_ID`). Asked by
-/// it, the leader tells where its log ends; an ordinary client (-1) is told the high watermark, which stands still while
-/// a dead broker is still counted among the in-sync replicas.
+/// it, the leader tells where its log ends.
 const LOG_END_READER: i32 = -2;
+
+/// A point of a partition's log.
+#[derive(Debug, Clone, Copy)]
+enum Point {
+    Start,
+    HighWatermark,
+    End,
+}
+
+impl Point {
+    fn timestamp(self) -> i64 {
+        match self {
+            Self::Start => EARLIEST,
+            Self::HighWatermark | Self::End => LATEST,
+        }
+    }
+
+    fn replica(self) -> i32 {
+        match self {
+            Self::Start | Self::HighWatermark => CLIENT,
+            Self::End => LOG_END_READER,
+        }
+    }
+}
 
 /// Partitions whose leaders are remembered. The doctor asks about its own topics only, which have four.
 const MAX_LEADERS: usize = 10_000;
@@ -56,20 +83,25 @@ impl Admin {
     /// # Errors
     /// Every [`AdminError`].
     pub async fn end_offset(&self, topic: &str, partition: i32) -> Result<i64, AdminError> {
-        self.offset_at(topic, partition, LATEST).await
+        self.offset_at(topic, partition, Point::End).await
     }
 
     /// The offset of the partition's first record.
     pub(crate) async fn start_offset(&self, topic: &str, partition: i32) -> Result<i64, AdminError> {
-        self.offset_at(topic, partition, EARLIEST).await
+        self.offset_at(topic, partition, Point::Start).await
     }
 
-    async fn offset_at(&self, topic: &str, partition: i32, timestamp: i64) -> Result<i64, AdminError> {
+    /// How far a consumer can read at present. A leader that was elected just now refuses until it knows (KIP-207).
+    pub(crate) async fn high_watermark(&self, topic: &str, partition: i32) -> Result<i64, AdminError> {
+        self.offset_at(topic, partition, Point::HighWatermark).await
+    }
+
+    async fn offset_at(&self, topic: &str, partition: i32, point: Point) -> Result<i64, AdminError> {
         let work = async {
-            match self.ask_leader(topic, partition, timestamp).await {
+            match self.ask_leader(topic, partition, point).await {
                 // The cached leader was the wrong one, and said so at once: there is time to look again.
                 Err(AdminError::Refused { code, .. }) if is_stale(&code) => {
-                    self.ask_leader(topic, partition, timestamp).await
+                    self.ask_leader(topic, partition, point).await
                 }
                 result => result,
             }
@@ -89,9 +121,9 @@ impl Admin {
         }
     }
 
-    async fn ask_leader(&self, topic: &str, partition: i32, timestamp: i64) -> Result<i64, AdminError> {
+    async fn ask_leader(&self, topic: &str, partition: i32, point: Point) -> Result<i64, AdminError> {
         let leader = self.leader(topic, partition).await?;
-        let ask = Offset { topic, partition, timestamp, epoch: leader.epoch };
+        let ask = Offset { topic, partition, point, epoch: leader.epoch };
         let answer = self.offsets.ask(&leader.address, LIMITS, &ask).await.map_err(|error| {
             self.forget_leader(topic, partition);
             let attempt = Attempt { address: leader.address.clone(), error: error.to_string() };
@@ -159,7 +191,7 @@ fn is_stale(code: &str) -> bool {
 struct Offset<'a> {
     topic: &'a str,
     partition: i32,
-    timestamp: i64,
+    point: Point,
     epoch: i32,
 }
 
@@ -169,12 +201,12 @@ impl Ask for Offset<'_> {
     fn request(&self, version: i16) -> ListOffsetsRequest {
         let partition = ListOffsetsPartition::default()
             .with_partition_index(self.partition)
-            .with_timestamp(self.timestamp)
+            .with_timestamp(self.point.timestamp())
             .with_current_leader_epoch(if version >= 4 { self.epoch } else { -1 });
         let topic = ListOffsetsTopic::default()
             .with_name(TopicName(StrBytes::from_string(self.topic.to_owned())))
             .with_partitions(vec![partition]);
-        // Any replica answers this one, not the leader alone; the epoch sent along makes sure that it is the leader.
-        ListOffsetsRequest::default().with_replica_id(LOG_END_READER.into()).with_topics(vec![topic])
+        // For the end of its log any replica answers, not the leader alone; the epoch sent along makes sure that it leads.
+        ListOffsetsRequest::default().with_replica_id(self.point.replica().into()).with_topics(vec![topic])
     }
 }

@@ -1,6 +1,7 @@
 //! The actions log.
 
 mod reader;
+mod transaction;
 mod writer;
 
 pub use reader::{ActionLogReader, LogEvent};

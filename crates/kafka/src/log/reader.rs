@@ -1,7 +1,11 @@
 //! Reading the actions log.
 
-use crate::Connection;
+use crate::{
+    Connection,
+    follow::{Follow, Followed, follow},
+};
 use doctorkafka_wire::{ActionRecord, DecodeError};
+use rdkafka::Message;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -41,12 +45,33 @@ pub enum LogEvent {
 impl ActionLogReader {
     /// Starts reading `tail` offsets before the end, or at the beginning if that is nearer. Ends, and closes the
     /// channel, when `cancel` is cancelled or the receiver is dropped.
+    ///
+    /// Must be called within a tokio runtime.
     pub fn start(
-        _connection: Connection,
-        _topic: &str,
-        _tail: i64,
-        _cancel: CancellationToken,
+        connection: Connection,
+        topic: &str,
+        tail: i64,
+        cancel: CancellationToken,
     ) -> mpsc::Receiver<LogEvent> {
-        unreachable!("follows")
+        // The writer keeps to partition 0, however many someone gave the topic.
+        let what = Follow { connection, topic: topic.to_owned(), tail, committed_only: true, only: Some(0) };
+        follow(what, event, cancel)
     }
+}
+
+fn event(followed: Followed<'_>) -> Option<LogEvent> {
+    Some(match followed {
+        Followed::Assigned { restarted: true, .. } => LogEvent::Restarted,
+        Followed::Assigned { restarted: false, .. } => return None,
+        Followed::End { .. } => LogEvent::CaughtUp,
+        Followed::Lost { error } => LogEvent::Lost { error },
+        Followed::Message(message) => {
+            let offset = message.offset();
+            match message.payload().map(ActionRecord::decode) {
+                Some(Ok(record)) => LogEvent::Record { offset, record: Box::new(record) },
+                Some(Err(reason)) => LogEvent::Skipped { offset, reason: Some(reason) },
+                None => LogEvent::Skipped { offset, reason: None },
+            }
+        }
+    })
 }

@@ -1,7 +1,16 @@
 //! Writing the actions log in fenced transactions.
 
+use super::transaction::{Outcome, Transactions};
 use crate::Connection;
 use doctorkafka_wire::ActionRecord;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// The largest record that can be written, bytes. Kafka's own default (`max.message.bytes`) is 1,048,588 for a whole
+/// batch, and librdkafka's 1,000,000.
+const MAX_RECORD: usize = 900_000;
 
 /// The one writer of the actions log of a cluster.
 ///
@@ -19,8 +28,11 @@ use doctorkafka_wire::ActionRecord;
 ///   another for a retry: it would fence the doctor that took over.
 /// * After opening: start a fresh [`crate::ActionLogReader`] and read until it has caught up. Transactions of writers
 ///   before are decided by then, so whatever of them is in the log will be read, and nothing else will ever appear.
-#[derive(Debug)]
-pub struct ActionLogWriter {}
+pub struct ActionLogWriter {
+    topic: String,
+    /// Taken out when the writer is dropped.
+    inner: Arc<Mutex<Option<Inner>>>,
+}
 
 /// The log could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,8 +51,10 @@ pub struct OpenError {
 /// A batch that was not, or perhaps not, written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// Another doctor has opened the log, or Kafka gave this one up after a long pause. Nothing more can be written.
-    #[error("fenced: another doctor has taken the actions log over")]
+    /// Another doctor has opened the log. Or this one paused in the middle of a transaction for longer than
+    /// a minute, and Kafka gave it up. Nothing more can be written; if a commit was under way, only the log can tell
+    /// whether it succeeded.
+    #[error("fenced: another doctor has taken the actions log over, or this one paused for too long")]
     Fenced,
     /// It did not work this time. Append the same records again.
     #[error("actions log {topic}: {reason}")]
@@ -65,24 +79,108 @@ pub enum AppendError {
     },
 }
 
+struct Inner {
+    transactions: Transactions,
+    /// Ids of the batch that was written last.
+    written: HashSet<String>,
+    /// Ids of the batch whose commit has not come to an end.
+    undecided: HashSet<String>,
+}
+
 impl ActionLogWriter {
     /// Opens the log for writing and fences every older writer (`init_transactions`, InitProducerId, API key 22).
     /// The transactional id is `doctorkafka-<cluster id>`.
     ///
     /// # Errors
     /// When it does not succeed within 30 s. It may be tried again as long as the caller is elected.
-    pub async fn open(_connection: Connection, _topic: &str, _cluster_id: &str) -> Result<Self, OpenError> {
-        unreachable!("follows")
+    pub async fn open(connection: Connection, topic: &str, cluster_id: &str) -> Result<Self, OpenError> {
+        let transactional_id = format!("doctorkafka-{cluster_id}");
+        let opened = tokio::task::spawn_blocking({
+            let (connection, topic, id) = (connection.clone(), topic.to_owned(), transactional_id.clone());
+            move || Transactions::open(&connection, &topic, &id)
+        });
+        let fail = |reason: String| OpenError {
+            topic: topic.to_owned(),
+            bootstrap: connection.bootstrap().join(","),
+            transactional_id,
+            reason,
+        };
+        match opened.await {
+            Ok(Ok(transactions)) => {
+                let inner = Inner { transactions, written: HashSet::new(), undecided: HashSet::new() };
+                Ok(Self { topic: topic.to_owned(), inner: Arc::new(Mutex::new(Some(inner))) })
+            }
+            Ok(Err(reason)) => Err(fail(reason)),
+            Err(error) => Err(fail(error.to_string())),
+        }
     }
 
     /// Writes the records in their order in one transaction and waits until it is committed.
     ///
-    /// Takes at most about half a minute. A call that is dropped half-way goes on in the background; the next one waits
-    /// for it, and leaves out what it has written.
+    /// Takes at most about half a minute, and as long again when an earlier transaction has to be ended first. A call
+    /// that is dropped half-way goes on in the background; the next one waits for it, and leaves out what it has
+    /// written.
     ///
     /// # Errors
     /// See [`AppendError`].
-    pub async fn append(&mut self, _records: Vec<ActionRecord>) -> Result<(), AppendError> {
-        unreachable!("follows")
+    pub async fn append(&mut self, records: Vec<ActionRecord>) -> Result<(), AppendError> {
+        let batch: Vec<(String, Vec<u8>)> =
+            records.into_iter().map(|record| (record.id.clone(), record.encode())).collect();
+        if let Some((id, value)) = batch.iter().find(|(_, value)| value.len() > MAX_RECORD) {
+            return Err(AppendError::TooLarge { id: id.clone(), bytes: value.len(), limit: MAX_RECORD });
+        }
+        let inner = Arc::clone(&self.inner);
+        let appended = tokio::task::spawn_blocking(move || {
+            // Poisoned only by a panic below, after which librdkafka's own state is still what it was.
+            let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
+            inner.as_mut().map_or(Outcome::Fenced, |inner| inner.append(batch))
+        });
+        let outcome = appended.await.unwrap_or_else(|error| Outcome::Undecided(error.to_string()));
+        let failed = |reason, undecided| AppendError::Failed { topic: self.topic.clone(), reason, undecided };
+        match outcome {
+            Outcome::Committed => Ok(()),
+            Outcome::Aborted(reason) => Err(failed(reason, false)),
+            Outcome::Undecided(reason) => Err(failed(reason, true)),
+            Outcome::Fenced => Err(AppendError::Fenced),
+        }
+    }
+}
+
+impl Inner {
+    fn append(&mut self, mut batch: Vec<(String, Vec<u8>)>) -> Outcome {
+        match self.transactions.settle() {
+            Ok(None) => {}
+            Ok(Some(true)) => self.written = std::mem::take(&mut self.undecided),
+            Ok(Some(false)) => self.undecided.clear(),
+            Err(unsettled) => return unsettled,
+        }
+        batch.retain(|(id, _)| !self.written.contains(id));
+        if batch.is_empty() {
+            return Outcome::Committed;
+        }
+        let ids: HashSet<String> = batch.iter().map(|(id, _)| id.clone()).collect();
+        let outcome = self.transactions.write(batch.iter().map(|(_, value)| value.as_slice()));
+        match &outcome {
+            Outcome::Committed => self.written = ids,
+            Outcome::Undecided(_) => self.undecided = ids,
+            Outcome::Aborted(_) | Outcome::Fenced => {}
+        }
+        outcome
+    }
+}
+
+impl Drop for ActionLogWriter {
+    fn drop(&mut self) {
+        // Closing a producer blocks for a moment.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let inner = Arc::clone(&self.inner);
+            runtime.spawn_blocking(move || inner.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+impl std::fmt::Debug for ActionLogWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ActionLogWriter").field("topic", &self.topic).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,221 @@
+//! Transactions of librdkafka, each brought to an end that is known.
+//!
+//! Everything here blocks, for a bounded time. The one rule: a producer that has been opened is never replaced by
+//! another one for a retry. Only the same producer can tell that it was fenced; a new one would fence whoever fenced it.
+
+use crate::{Connection, client};
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
+    error::KafkaError,
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
+};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// For becoming the one producer of the transactional id: the coordinator may have to be elected first, and ends the
+/// transaction of the producer before.
+const OPEN: Duration = Duration::from_secs(30);
+
+/// For writing the records. Leaves room for the partition's leader to die and be replaced, which takes Kafka 9 to 11 s.
+const WRITE: Duration = Duration::from_secs(20);
+
+/// For the coordinator to commit or abort.
+const END: Duration = Duration::from_secs(10);
+
+/// How a transaction ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Committed,
+    /// Nothing of it is or will be in the log.
+    Aborted(String),
+    /// The commit was asked for and not answered.
+    Undecided(String),
+    /// This producer can do nothing more.
+    Fenced,
+}
+
+pub(super) struct Transactions {
+    producer: BaseProducer<Deliveries>,
+    topic: String,
+    /// What is left to do about the last transaction.
+    unfinished: Option<Unfinished>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Unfinished {
+    Commit,
+    Abort,
+}
+
+/// What a failed call of librdkafka's transaction API means.
+enum Failure {
+    /// The same call may be made again, and has to be before any other.
+    Again(String),
+    /// The transaction has to be aborted.
+    Abort(String),
+    /// The producer is of no further use.
+    Fatal,
+}
+
+impl Transactions {
+    pub(super) fn open(connection: &Connection, topic: &str, transactional_id: &str) -> Result<Self, String> {
+        let producer: BaseProducer<Deliveries> = config(connection, transactional_id)
+            .create_with_context(Deliveries::default())
+            .map_err(|error| error.to_string())?;
+        producer.init_transactions(OPEN).map_err(|error| reason(&error))?;
+        Ok(Self { producer, topic: topic.to_owned(), unfinished: None })
+    }
+
+    /// Brings the last transaction to its end, if it has not come to it. Tells whether it was committed.
+    ///
+    /// # Errors
+    /// When its end is still open, or the producer is fenced.
+    pub(super) fn settle(&mut self) -> Result<Option<bool>, Outcome> {
+        let outcome = match self.unfinished {
+            None => return Ok(None),
+            Some(Unfinished::Commit) => self.commit(),
+            Some(Unfinished::Abort) => self.abort("an earlier transaction was given up".to_owned()),
+        };
+        match (outcome, self.unfinished) {
+            (Outcome::Committed, _) => Ok(Some(true)),
+            (Outcome::Aborted(_), None) => Ok(Some(false)),
+            (outcome, _) => Err(outcome),
+        }
+    }
+
+    /// Writes the values in one transaction. The one before must be settled.
+    pub(super) fn write<'a>(&mut self, values: impl Iterator<Item = &'a [u8]>) -> Outcome {
+        self.producer.context().forget();
+        match self.producer.begin_transaction().map_err(|error| failure("begin a transaction", &error)) {
+            Ok(()) => {}
+            Err(Failure::Fatal) => return Outcome::Fenced,
+            Err(Failure::Again(error) | Failure::Abort(error)) => return self.abort(error),
+        }
+        for value in values {
+            let record = BaseRecord::<(), [u8]>::to(&self.topic).partition(0).payload(value);
+            if let Err((error, _)) = self.producer.send(record) {
+                return match failure("write", &error) {
+                    Failure::Fatal => Outcome::Fenced,
+                    Failure::Again(error) | Failure::Abort(error) => self.abort(error),
+                };
+            }
+        }
+        if let Err(error) = self.producer.flush(WRITE) {
+            return self.abort(format!("writing took longer than {WRITE:?}: {error}"));
+        }
+        self.commit()
+    }
+
+    fn commit(&mut self) -> Outcome {
+        self.unfinished = None;
+        match self.producer.commit_transaction(END).map_err(|error| failure("commit", &error)) {
+            Ok(()) => Outcome::Committed,
+            Err(Failure::Fatal) => Outcome::Fenced,
+            Err(Failure::Abort(error)) => self.abort(error),
+            Err(Failure::Again(error)) => {
+                self.unfinished = Some(Unfinished::Commit);
+                Outcome::Undecided(error)
+            }
+        }
+    }
+
+    fn abort(&mut self, why: String) -> Outcome {
+        self.unfinished = None;
+        // What became of single records says more than the transaction, which only says that it must be aborted.
+        let why = self.producer.context().failed().unwrap_or(why);
+        match self.producer.abort_transaction(END).map_err(|error| failure("abort", &error)) {
+            Ok(()) => Outcome::Aborted(why),
+            Err(Failure::Fatal) => Outcome::Fenced,
+            Err(Failure::Again(error) | Failure::Abort(error)) => {
+                self.unfinished = Some(Unfinished::Abort);
+                Outcome::Aborted(format!("{why}; {error}"))
+            }
+        }
+    }
+}
+
+fn failure(what: &str, error: &KafkaError) -> Failure {
+    let text = format!("cannot {what}: {}", reason(error));
+    match error {
+        KafkaError::Transaction(error) if error.is_fatal() => {}
+        KafkaError::Transaction(error) if error.txn_requires_abort() => return Failure::Abort(text),
+        KafkaError::Transaction(error) if error.is_retriable() => return Failure::Again(text),
+        // Flags of none of these kinds are to be taken for fatal, says librdkafka.
+        KafkaError::Transaction(_) => {}
+        KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::Fatal) => {}
+        _ => return Failure::Abort(text),
+    }
+    // The caller learns that it is out; why is for people.
+    tracing::warn!(error = text, "the actions log can no longer be written by this doctor");
+    Failure::Fatal
+}
+
+fn reason(error: &KafkaError) -> String {
+    match error {
+        KafkaError::Transaction(error) => format!("{} ({})", error.string(), error.name()),
+        error => error.to_string(),
+    }
+}
+
+fn config(connection: &Connection, transactional_id: &str) -> ClientConfig {
+    let mut config = connection.rdkafka();
+    config
+        .set("transactional.id", transactional_id)
+        // Longer than everything that is done within one transaction can take. Kafka fences a producer whose transaction
+        // takes longer, and could not tell it from one that was replaced. An open transaction hides what comes after
+        // it; the next doctor ends it when it opens the log.
+        .set("transaction.timeout.ms", "60000")
+        .set("message.timeout.ms", WRITE.as_millis().to_string())
+        .set("acks", "all")
+        .set("compression.type", "zstd")
+        .set("linger.ms", "0")
+        .set("request.timeout.ms", "6000")
+        .set("socket.timeout.ms", "6000")
+        .set("socket.connection.setup.timeout.ms", "3000")
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "500")
+        .set("topic.metadata.refresh.interval.ms", "5000")
+        .set("topic.metadata.refresh.fast.interval.ms", "100")
+        .set("log.connection.close", "false");
+    config
+}
+
+/// Remembers why a record of the current transaction was not taken.
+#[derive(Default)]
+struct Deliveries {
+    failed: Mutex<Option<String>>,
+}
+
+impl Deliveries {
+    fn forget(&self) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn failed(&self) -> Option<String> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::trace!(%error, reason, "librdkafka");
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        if let Err((error, _)) = result {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert_with(|| format!("cannot write: {error}"));
+        }
+    }
+}
