@@ -1,6 +1,7 @@
 //! `cargo xtask`: DoctorKafka's own tasks.
 #![allow(clippy::print_stdout)] // a command-line tool speaks on standard output
 
+mod bench;
 mod check;
 mod demo;
 mod r#gen;
@@ -30,6 +31,8 @@ enum Task {
     Check(check::Arguments),
     /// Start real Kafka, and if asked a real Kubernetes API server, on this machine; stop them; say what runs
     Testbed(testbed::Arguments),
+    /// Measure: the sidecar beside a broker, detection latency, the diagnosis engine, the operator with many brokers
+    Bench(bench::Arguments),
     /// Write the generated files (CRDs, schemas, reference), or check that they are up to date
     Gen(r#gen::Arguments),
 }
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(arguments) => test::run(arguments),
         Task::Check(arguments) => check::run(arguments),
         Task::Testbed(arguments) => testbed::run(arguments),
+        Task::Bench(arguments) => bench::run(arguments),
         Task::Gen(arguments) => r#gen::run(arguments),
     }
 }

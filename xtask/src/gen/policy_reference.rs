@@ -3,7 +3,7 @@
 use super::crd::tidy;
 use anyhow::Context;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::fmt::Write;
 
 /// A page with a table of every field of a resource.
@@ -55,7 +55,9 @@ impl Table {
     fn fields(&mut self, path: &str, schema: &Value) {
         let required = strings(&schema["required"]);
         self.object_rules(path, schema);
-        for (name, field) in schema["properties"].as_object().unwrap_or(&Map::new()) {
+        let mut fields: Vec<_> = schema["properties"].as_object().into_iter().flatten().collect();
+        fields.sort_by_key(|(name, _)| (!required.contains(&name.as_str()), name.as_str()));
+        for (name, field) in fields {
             let path = format!("{path}.{name}");
             let default = match &field["default"] {
                 _ if required.contains(&name.as_str()) => "required".to_owned(),
@@ -73,15 +75,13 @@ impl Table {
         }
     }
 
-    /// Rules of an object speak of several fields. Those of a single field are in its description.
+    /// Rules of an object speak of several fields. That of a single field is in its description.
     fn object_rules(&mut self, path: &str, schema: &Value) {
-        for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
-            let path = format!("{path}{}", rule["fieldPath"].as_str().unwrap_or_default());
-            let line = match rule["message"].as_str() {
-                Some(message) => format!("`{path}`: {message}"),
-                None => format!("`{path}`: `{}`", rule["rule"].as_str().unwrap_or_default()),
-            };
-            self.rules.push(line);
+        let rules = schema["x-kubernetes-validations"].as_array().filter(|_| schema["type"] == "object");
+        for rule in rules.into_iter().flatten() {
+            let [message, field] =
+                ["message", "fieldPath"].map(|name| rule[name].as_str().unwrap_or_default());
+            self.rules.push(format!("`{path}{field}` {message}"));
         }
     }
 
@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn a_field_is_a_row() {
         let schema = json!({
-            "required": ["address"],
+            "type": "object",
+            "required": ["mode"],
             "x-kubernetes-validations": [{"rule": "self.a < self.b", "message": "must be below b", "fieldPath": ".a"}],
             "properties": {
                 "address": {"type": "string", "description": "Where | how."},
@@ -152,15 +153,15 @@ mod tests {
         assert_eq!(
             table.markdown().lines().skip(2).collect::<Vec<_>>(),
             [
-                "| `spec.address` | string | required | Where \\| how. |",
+                "| `spec.mode` | `A`, `B` | required | Mode. |",
+                "| `spec.address` | string |  | Where \\| how. |",
                 "| `spec.limits` | object |  | Limits. |",
                 "| `spec.limits.n` | integer, 1 to 9 | `3` | How many. |",
-                "| `spec.mode` | `A`, `B` | `A` | Mode. |",
                 "| `spec.pods` | list of object |  | Pods. |",
                 "| `spec.pods[].name` | string |  | Name. |",
                 "",
             ]
         );
-        assert_eq!(table.rules, ["`spec.a`: must be below b"]);
+        assert_eq!(table.rules, ["`spec.a` must be below b"]);
     }
 }

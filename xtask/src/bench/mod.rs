@@ -1,0 +1,80 @@
+//! `cargo xtask bench`: the figures of `docs/reference/benchmarks.md`.
+
+mod beside;
+mod engine;
+mod fleet;
+mod latency;
+mod page;
+mod programs;
+mod registration;
+mod reporter;
+mod usage;
+
+use clap::ValueEnum;
+use std::time::Duration;
+
+/// What to measure, and for how long.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Measure only this; may be repeated
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+    /// Minutes beside the brokers
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    minutes: u64,
+    /// Runs of each kind of fault
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=200))]
+    runs: u32,
+    /// Simulated brokers for the operator
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=2_000))]
+    brokers: u16,
+    /// Write what was measured into docs/reference/benchmarks.md; other parts of it stay
+    #[arg(long)]
+    write: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The sidecar beside a broker, and the JMX exporter inside an equal one
+    Sidecar,
+    /// From a fault to the state that tells it
+    Detection,
+    /// Reports a second through the diagnosis
+    Engine,
+    /// The operator with many brokers
+    Fleet,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// Something is missing, or a part did not come to its end.
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(measure(arguments))
+}
+
+async fn measure(arguments: Arguments) -> anyhow::Result<()> {
+    let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
+    let programs = programs::Programs::build().await?;
+    let mut sections = Vec::new();
+    if wanted(Part::Engine) {
+        sections.push(engine::measure()?);
+    }
+    if wanted(Part::Sidecar) {
+        sections.push(beside::measure(&programs, Duration::from_secs(60 * arguments.minutes)).await?);
+    }
+    if wanted(Part::Fleet) {
+        sections.push(fleet::measure(&programs, arguments.brokers).await?);
+    }
+    if wanted(Part::Detection) {
+        sections.push(latency::measure(&programs, arguments.runs).await?);
+    }
+    for section in &sections {
+        println!("{}", section.markdown());
+    }
+    if arguments.write {
+        page::write(&sections)?;
+    }
+    Ok(())
+}
