@@ -218,13 +218,11 @@ mod tests {
             (["--network-capacity", "0"], "--network-capacity"),
             (["--broker-pid", "0"], "--broker-pid"),
         ] {
-            let mut all: Vec<&str> = vec!["doctorkafka-sidecar"];
-            for pair in [["--broker-id", "2"], ["--kafka-brokers", "localhost:9092"]] {
-                all.extend(if pair[0] == flags[0] { flags } else { pair });
-            }
-            if !all.contains(&flags[0]) {
-                all.extend(flags);
-            }
+            let [flag, value] = flags;
+            let needed = [["--broker-id", "2"], ["--kafka-brokers", "localhost:9092"]];
+            let kept = needed.into_iter().filter(|[name, _]| *name != flag).chain([[flag, value]]);
+            let given = kept.map(|[name, value]| format!("{name}={value}"));
+            let all = std::iter::once("doctorkafka-sidecar".to_owned()).chain(given);
             let error = Args::try_parse_from(all).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(named), "{flags:?}: {error}");

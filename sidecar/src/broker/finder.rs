@@ -34,6 +34,8 @@ pub struct Candidate {
     pub parent: i32,
     /// Clock ticks since boot at which it started; with the pid it names the process for good.
     pub start_ticks: u64,
+    /// Whether the program is `java`, or Kafka itself as a native image.
+    pub is_java: bool,
     pub config: BrokerConfig,
 }
 
@@ -74,9 +76,16 @@ pub fn find(selector: &Selector, broker: BrokerId, probed_port: Option<u16>) -> 
 fn choose(candidates: Vec<Candidate>, broker: BrokerId, listens: impl Fn(i32) -> bool) -> Found {
     let (others, mut left): (Vec<_>, Vec<_>) =
         candidates.into_iter().partition(|candidate| candidate.config.node_id.is_some_and(|id| id != broker));
-    // `tini java kafka.Kafka ...`: the wrapper carries the same arguments as the broker, its child.
-    let parents: HashSet<i32> = left.iter().map(|candidate| candidate.parent).collect();
-    left.retain(|candidate| !parents.contains(&candidate.pid));
+    // `tini java kafka.Kafka ...`, `sh -c '"$@"' sh java kafka.Kafka ...`: wrappers carry the broker's arguments, as
+    // does, for a moment, a child that the broker forks.
+    if left.iter().any(|candidate| candidate.is_java) {
+        left.retain(|candidate| candidate.is_java);
+        let pids: HashSet<i32> = left.iter().map(|candidate| candidate.pid).collect();
+        left.retain(|candidate| !pids.contains(&candidate.parent));
+    } else {
+        let parents: HashSet<i32> = left.iter().map(|candidate| candidate.parent).collect();
+        left.retain(|candidate| !parents.contains(&candidate.pid));
+    }
     if left.iter().any(|candidate| candidate.config.node_id == Some(broker)) {
         left.retain(|candidate| candidate.config.node_id == Some(broker));
     }
@@ -107,8 +116,15 @@ fn broker_candidate(process: &Process, text: Option<&str>) -> Option<Candidate> 
 /// `None` when the process has ended meanwhile.
 fn candidate(process: &Process) -> Option<Candidate> {
     let stat = process.stat().ok().filter(|stat| !has_ended(stat.state, stat.num_threads))?;
-    let config = BrokerConfig::read(process.pid(), &process.cmdline().unwrap_or_default());
-    Some(Candidate { pid: process.pid(), parent: stat.ppid, start_ticks: stat.starttime, config })
+    let args = process.cmdline().unwrap_or_default();
+    let config = BrokerConfig::read(process.pid(), &args);
+    let is_java = is_java(&args);
+    Some(Candidate { pid: process.pid(), parent: stat.ppid, start_ticks: stat.starttime, is_java, config })
+}
+
+fn is_java(args: &[String]) -> bool {
+    let program = args.first().and_then(|program| Path::new(program).file_name());
+    program.is_some_and(|name| name == "java" || name == "kafka.Kafka")
 }
 
 /// Whether a process of this state has ended. One whose first thread has ended while others run on is also `Z`.
@@ -149,12 +165,9 @@ fn java_listeners(port: u16) -> Vec<Candidate> {
     if inodes.is_empty() {
         return Vec::new();
     }
-    let is_java = |process: &Process| {
-        let program = process.cmdline().ok().and_then(|args| args.first().cloned()).unwrap_or_default();
-        Path::new(&program).file_name().is_some_and(|name| name == "java")
-    };
     processes()
-        .filter(|process| is_java(process) && has_socket(process.pid(), &inodes))
+        .filter(|process| process.cmdline().is_ok_and(|args| is_java(&args)))
+        .filter(|process| has_socket(process.pid(), &inodes))
         .filter_map(|process| candidate(&process))
         .collect()
 }
@@ -165,7 +178,7 @@ mod tests {
 
     fn process(pid: i32, parent: i32, node_id: Option<i32>) -> Candidate {
         let config = BrokerConfig { node_id: node_id.map(BrokerId), ..BrokerConfig::default() };
-        Candidate { pid, parent, start_ticks: 1, config }
+        Candidate { pid, parent, start_ticks: 1, is_java: true, config }
     }
 
     fn chosen(candidates: Vec<Candidate>, listener: Option<i32>) -> Found {
@@ -198,8 +211,21 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapper_is_not_the_broker() {
-        assert_eq!(pid_of(chosen(vec![process(10, 1, Some(2)), process(11, 10, Some(2))], None)), Some(11));
+    fn neither_a_wrapper_nor_a_forked_child_is_the_broker() {
+        let other = |candidate| Candidate { is_java: false, ..candidate };
+        let (parent, child) = (process(10, 1, Some(2)), process(11, 10, Some(2)));
+        assert_eq!(pid_of(chosen(vec![other(parent.clone()), child.clone()], None)), Some(11), "tini java");
+        assert_eq!(
+            pid_of(chosen(vec![parent.clone(), other(child.clone())], None)),
+            Some(10),
+            "a watching shell"
+        );
+        assert_eq!(
+            pid_of(chosen(vec![parent.clone(), child.clone()], None)),
+            Some(10),
+            "a fork of the broker"
+        );
+        assert_eq!(pid_of(chosen(vec![other(parent), other(child)], None)), Some(11), "java by another name");
     }
 
     #[test]
