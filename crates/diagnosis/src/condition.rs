@@ -1,18 +1,26 @@
 //! What a broker's newest report means, when it is heard of.
 
+use std::time::Duration;
+
 use doctorkafka_wire::{BrokerReport, Evidence, ProcessState};
 use serde_json::json;
 
 use crate::{
-    BrokerState, Detection, Reason, Registration, Resource,
-    memory::{GOOD_REPORTS_TO_RECOVER, Memory, UNRESPONSIVE_AFTER},
+    BrokerState, Detection, Diagnosis, Reason, Registration, Resource, Threshold, memory::Memory,
+    resources::Gauge,
 };
+
+/// A probe must fail for this long to count; shorter is a pause for garbage collection.
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(3);
+
+/// So many reports in good order end an `Unhealthy`.
+const GOOD_REPORTS_TO_RECOVER: u32 = 3;
+
+/// A broker that has started, answers, and is still fenced after so many reports is not starting any more.
+const GOOD_REPORTS_TO_BE_COUNTED_IN: u32 = 60;
 
 /// A sidecar that has run for less than this, ms, and has not seen the broker yet, waits for it to start.
 const STARTUP_GRACE_MS: u64 = 30_000;
-
-/// A process younger than this, seconds, that has not answered yet may still be recovering its log.
-const RECOVERY_SECS: i64 = 30 * 60;
 
 /// A state with its reason and the evidence it rests on.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,145 +47,173 @@ impl Finding {
 /// Judges a broker that is heard of. `None`: nothing new can be said, what was held to be true still is.
 pub(crate) fn judge(
     memory: &Memory,
-    before: BrokerState,
+    before: Option<&Diagnosis>,
     registration: Option<Registration>,
     detection: &Detection,
 ) -> Option<Finding> {
-    let report = memory.report.as_ref()?;
-    let answers = report.probe.as_ref().is_some_and(|probe| probe.ok);
-    let fenced = registration == Some(Registration::Fenced);
-
-    let trouble = if report.process.state == ProcessState::Absent && !answers {
-        Some(absent(memory, report, before, fenced))
-    } else if memory.probe_failing.is_some() {
-        not_answering(memory, report, before, fenced)
-    } else if fenced {
-        Some(fenced_but_there(memory, report, before))
-    } else {
-        None
+    let heard = Heard {
+        memory,
+        report: memory.report.as_ref()?,
+        state: before.map_or(BrokerState::Unknown, |before| before.state),
+        reason: before.map_or(Reason::NotSeenYet, |before| before.reason),
+        fenced: registration == Some(Registration::Fenced),
     };
-    if let Some(finding) = trouble {
-        // News from a while ago does not make a state worse: the report behind it is already on its way.
-        let worse = finding.state == BrokerState::Unhealthy && before != BrokerState::Unhealthy;
-        return (!(worse && memory.late)).then_some(finding);
-    }
-    if memory.probe_failing.is_some() {
-        return None;
-    }
-    if matches!(before, BrokerState::Unhealthy | BrokerState::Recovering)
-        && memory.good_reports < GOOD_REPORTS_TO_RECOVER
-    {
-        return None;
-    }
-    Some(load(memory, report, detection))
+    let finding = match heard.trouble() {
+        Trouble::Found(finding) => finding,
+        Trouble::Suspected => return None,
+        Trouble::None => {
+            let down = matches!(heard.state, BrokerState::Unhealthy | BrokerState::Recovering);
+            if down && memory.good_reports < GOOD_REPORTS_TO_RECOVER {
+                return None;
+            }
+            load(memory, heard.report, detection, before.and_then(|before| before.resource))
+        }
+    };
+    // News from a while ago makes nothing worse: the report behind it is already on its way.
+    let worse = badness(finding.state) > badness(heard.state);
+    (!(worse && memory.late)).then_some(finding)
 }
 
-fn absent(memory: &Memory, report: &BrokerReport, before: BrokerState, fenced: bool) -> Finding {
-    let waits =
-        !memory.process_seen && report.uptime_ms < STARTUP_GRACE_MS && before != BrokerState::Unhealthy;
-    if waits {
-        return Finding::new(
-            BrokerState::Recovering,
-            Reason::Starting,
-            "the collector has just started and sees no broker process yet",
-        );
+/// States in the order in which things get worse.
+fn badness(state: BrokerState) -> u8 {
+    match state {
+        BrokerState::Healthy | BrokerState::Maintenance | BrokerState::Unknown => 0,
+        BrokerState::Overloaded => 1,
+        BrokerState::Recovering => 2,
+        BrokerState::Unhealthy => 3,
     }
-    Finding::new(
-        BrokerState::Unhealthy,
-        Reason::ProcessDown,
-        format!("the broker process is gone and its collector still reports{}", fenced_clause(fenced)),
-    )
-    .with("processState", "absent")
-    .with("fenced", fenced)
-    .with("restarts", report.process.restarts)
 }
 
-fn not_answering(
-    memory: &Memory,
-    report: &BrokerReport,
-    before: BrokerState,
+/// What the newest report says beyond load.
+enum Trouble {
+    /// The broker is up and in service.
+    None,
+    /// Too early to say.
+    Suspected,
+    /// This.
+    Found(Finding),
+}
+
+/// A broker that is heard of, and what it was held to be.
+struct Heard<'a> {
+    memory: &'a Memory,
+    report: &'a BrokerReport,
+    state: BrokerState,
+    reason: Reason,
     fenced: bool,
-) -> Option<Finding> {
-    let (failing, reports) = memory.probe_failing?;
-    let process = (report.process.pid, report.process.started_at);
-    let has_served = memory.served == Some(process);
-    let age = report.process.started_at.map(|started| report.sampled_at.as_second() - started.as_second());
-    let young = age.is_some_and(|age| age < RECOVERY_SECS);
-    let error =
-        report.probe.as_ref().and_then(|probe| probe.error.clone()).unwrap_or_else(|| "no answer".into());
-    if young && !has_served && report.process.state == ProcessState::Running {
-        // A process that never answered the doctor's collector: after a restart that is log recovery, which may take
-        // long and must be left alone.
-        let restarted = before != BrokerState::Healthy && before != BrokerState::Overloaded;
-        return (restarted || failing >= UNRESPONSIVE_AFTER).then(|| {
-            Finding::new(
+}
+
+impl Heard<'_> {
+    fn trouble(&self) -> Trouble {
+        let answers = self.report.probe.as_ref().is_some_and(|probe| probe.ok);
+        if self.report.process.state == ProcessState::Absent && !answers {
+            return Trouble::Found(self.absent());
+        }
+        if let Some((failing, reports)) = self.memory.probe_failing {
+            return self.not_answering(failing, reports).map_or(Trouble::Suspected, Trouble::Found);
+        }
+        if self.fenced {
+            return Trouble::Found(self.fenced_but_there());
+        }
+        Trouble::None
+    }
+
+    fn absent(&self) -> Finding {
+        // A sidecar starts before its broker. One that was down before is still down until its process is seen.
+        let waits = !self.memory.process_seen
+            && self.report.uptime_ms < STARTUP_GRACE_MS
+            && self.state != BrokerState::Unhealthy;
+        if waits {
+            return Finding::new(
                 BrokerState::Recovering,
                 Reason::Starting,
-                format!("the process has started and does not serve yet: {error}{}", fenced_clause(fenced)),
-            )
-            .with("processState", "running")
-            .with("fenced", fenced)
-        });
-    }
-    if failing < UNRESPONSIVE_AFTER {
-        return None;
-    }
-    let what = match report.process.state {
-        ProcessState::Stopped => "the process is stopped by a signal",
-        _ => "the process runs",
-    };
-    Some(
+                "the collector has just started and sees no broker process yet",
+            );
+        }
+        let clause = self.fenced_clause();
         Finding::new(
             BrokerState::Unhealthy,
-            Reason::Unresponsive,
-            format!("{what} and does not answer: {error}{}", fenced_clause(fenced)),
+            Reason::ProcessDown,
+            format!("the broker process is gone and its collector still reports{clause}"),
         )
-        .with("processState", json!(report.process.state))
-        .with("probeFailedReports", reports)
-        .with("fenced", fenced),
-    )
-}
-
-fn fenced_but_there(memory: &Memory, report: &BrokerReport, before: BrokerState) -> Finding {
-    let starting = matches!(before, BrokerState::Unhealthy | BrokerState::Recovering | BrokerState::Unknown)
-        && report
-            .process
-            .started_at
-            .is_some_and(|started| report.sampled_at.as_second() - started.as_second() < RECOVERY_SECS)
-        && memory.good_reports < 60;
-    if starting {
-        return Finding::new(
-            BrokerState::Recovering,
-            Reason::Starting,
-            "the process answers and the controller has not counted it in yet",
-        )
-        .with("fenced", true);
+        .with("processState", "absent")
+        .with("fenced", self.fenced)
+        .with("restarts", self.report.process.restarts)
     }
-    Finding::new(
-        BrokerState::Unhealthy,
-        Reason::Fenced,
-        "the process answers and the controller has fenced the broker: it cannot reach the controller, or is too slow",
-    )
-    .with("fenced", true)
+
+    fn not_answering(&self, failing: Duration, reports: u32) -> Option<Finding> {
+        let error =
+            self.report.probe.as_ref().and_then(|probe| probe.error.as_deref()).unwrap_or("no answer");
+        let clause = self.fenced_clause();
+        let starting = self.report.process.state == ProcessState::Running
+            && self.memory.process.as_ref().is_some_and(|it| !it.served && it.may_be_starting(self.report));
+        if starting {
+            // A process that has never answered: after a restart that is log recovery, which may take long and must be
+            // left alone.
+            let was_in_service = matches!(self.state, BrokerState::Healthy | BrokerState::Overloaded);
+            return (!was_in_service || failing >= UNRESPONSIVE_AFTER).then(|| {
+                Finding::new(
+                    BrokerState::Recovering,
+                    Reason::Starting,
+                    format!("the process has started and does not serve yet: {error}{clause}"),
+                )
+                .with("processState", "running")
+                .with("fenced", self.fenced)
+            });
+        }
+        if failing < UNRESPONSIVE_AFTER {
+            return None;
+        }
+        let what = match self.report.process.state {
+            ProcessState::Stopped => "the process is stopped by a signal",
+            _ => "the process runs",
+        };
+        Some(
+            Finding::new(
+                BrokerState::Unhealthy,
+                Reason::Unresponsive,
+                format!("{what} and does not answer: {error}{clause}"),
+            )
+            .with("processState", json!(self.report.process.state))
+            .with("probeFailedReports", reports)
+            .with("fenced", self.fenced),
+        )
+    }
+
+    fn fenced_but_there(&self) -> Finding {
+        let in_service = matches!(self.state, BrokerState::Healthy | BrokerState::Overloaded);
+        let young = self.memory.process.as_ref().is_some_and(|it| it.may_be_starting(self.report));
+        let starting = !in_service
+            && self.reason != Reason::Fenced
+            && young
+            && self.memory.good_reports < GOOD_REPORTS_TO_BE_COUNTED_IN;
+        if starting {
+            return Finding::new(
+                BrokerState::Recovering,
+                Reason::Starting,
+                "the process answers and the controller has not counted it in yet",
+            )
+            .with("fenced", true);
+        }
+        Finding::new(
+            BrokerState::Unhealthy,
+            Reason::Fenced,
+            "the process answers, but the controller has fenced the broker: its heartbeats do not reach the controller",
+        )
+        .with("fenced", true)
+    }
+
+    fn fenced_clause(&self) -> &'static str {
+        if self.fenced { "; fenced by the controller" } else { "" }
+    }
 }
 
-fn load(memory: &Memory, report: &BrokerReport, detection: &Detection) -> Finding {
-    for resource in Resource::ALL {
-        let gauge = memory.gauge(resource);
-        if gauge.hot {
-            let limit = resource.threshold(detection).overloaded_above;
-            let percent = gauge.percent.unwrap_or(limit);
-            let mut finding = Finding::new(
-                BrokerState::Overloaded,
-                resource.reason(),
-                format!("{} {} > {limit:.0}%", resource.title(), percent_beside(percent, limit)),
-            )
-            .with(resource.evidence_key(), round(percent))
-            .with("sustainedForMs", u64::try_from(gauge.above_for.as_millis()).unwrap_or(u64::MAX))
-            .with("reports", gauge.above_reports);
-            finding.resource = Some(resource);
-            return finding;
-        }
+/// Judges a broker that is up: is one of its resources over its limit? The one that was named `before` is named again as
+/// long as it is.
+fn load(memory: &Memory, report: &BrokerReport, detection: &Detection, before: Option<Resource>) -> Finding {
+    let hot = |resource: &Resource| memory.gauge(*resource).hot;
+    if let Some(resource) = before.filter(hot).or_else(|| Resource::ALL.into_iter().find(hot)) {
+        return overloaded(resource, memory.gauge(resource), resource.threshold(detection));
     }
     let mut finding =
         Finding::new(BrokerState::Healthy, Reason::WithinLimits, "all figures are within their limits");
@@ -189,6 +225,31 @@ fn load(memory: &Memory, report: &BrokerReport, detection: &Detection) -> Findin
     finding
 }
 
+fn overloaded(resource: Resource, gauge: &Gauge, threshold: Threshold) -> Finding {
+    let Threshold { overloaded_above: limit, recovered_below, .. } = threshold;
+    let title = resource.title();
+    let message = match gauge.percent {
+        Some(percent) if percent > limit => {
+            format!("{title} {} > {limit:.0}%", percent_beside(percent, limit))
+        }
+        Some(percent) => {
+            format!(
+                "{title} {}, not yet below {recovered_below:.0}%",
+                percent_beside(percent, recovered_below)
+            )
+        }
+        None => format!("{title} was over {limit:.0}% and is not reported any more"),
+    };
+    let mut finding = Finding::new(BrokerState::Overloaded, resource.reason(), message)
+        .with("sustainedForMs", u64::try_from(gauge.above_for.as_millis()).unwrap_or(u64::MAX))
+        .with("reports", gauge.above_reports);
+    if let Some(percent) = gauge.percent {
+        finding = finding.with(resource.evidence_key(), round(percent));
+    }
+    finding.resource = Some(resource);
+    finding
+}
+
 /// A percentage in whole numbers, with one decimal where it would otherwise look equal to the limit beside it.
 pub(crate) fn percent_beside(percent: f64, limit: f64) -> String {
     if percent.round() == limit.round() { format!("{percent:.1}%") } else { format!("{percent:.0}%") }
@@ -196,8 +257,4 @@ pub(crate) fn percent_beside(percent: f64, limit: f64) -> String {
 
 fn round(percent: f64) -> f64 {
     (percent * 10.0).round() / 10.0
-}
-
-fn fenced_clause(fenced: bool) -> &'static str {
-    if fenced { "; fenced by the controller" } else { "" }
 }

@@ -1,23 +1,30 @@
 //! The whole diagnosis of one cluster.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use doctorkafka_wire::{BrokerId, BrokerReport, Evidence};
 
 use crate::{
     BrokerState, ClusterFacts, Detection, DirectProbe, Moment, PathMark, Reason, Registration, Resource,
     condition::{self, Finding, percent_beside},
+    controller::ControllerWatch,
     memory::Memory,
     path::PathClock,
-    silence::{Listener, LostBecause, Silence, anyone_fresh},
+    silence::{Listener, LostBecause, Silence},
 };
+
+/// A state stands for at least this long, however fast the news.
+const STANDS_FOR: Duration = Duration::from_secs(1);
+
+/// When the last diagnosis is longer ago, the doctor itself was suspended, and no silence in that time counts.
+const SUSPENDED_AFTER: Duration = Duration::from_secs(5);
 
 /// What became of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intake {
     /// It was new and is taken into account.
     Used,
-    /// It was seen before, or is older than what was seen.
+    /// It was seen before, is older than what was seen, or comes from a second sidecar of the same broker.
     Repeated,
     /// It is about a broker that the cluster does not have.
     UnknownBroker,
@@ -40,6 +47,13 @@ pub struct Diagnosis {
     pub resource: Option<Resource>,
 }
 
+impl Diagnosis {
+    fn new(finding: Finding, since: Moment) -> Self {
+        let Finding { state, reason, message, evidence, resource } = finding;
+        Self { state, reason, since, message, evidence, resource }
+    }
+}
+
 /// Holds what is known of a cluster and says which broker is in which state.
 ///
 /// Feed it with [`report`](Self::report), [`mark`](Self::mark), [`read_to`](Self::read_to) and
@@ -52,10 +66,12 @@ pub struct Diagnostician {
     diagnoses: BTreeMap<BrokerId, Diagnosis>,
     paths: BTreeMap<i32, PathClock>,
     facts: Option<ClusterFacts>,
-    controller: Option<(BrokerId, i32)>,
-    controller_since: Moment,
+    controller: ControllerWatch,
     probes: BTreeMap<BrokerId, DirectProbe>,
-    deaf: bool,
+    /// When the last diagnosis was made.
+    diagnosed: Moment,
+    /// Whether Kafka could not be reached then.
+    unreachable: bool,
 }
 
 impl Diagnostician {
@@ -68,15 +84,16 @@ impl Diagnostician {
             diagnoses: BTreeMap::new(),
             paths: BTreeMap::new(),
             facts: None,
-            controller: None,
-            controller_since: now,
+            controller: ControllerWatch::default(),
             probes: BTreeMap::new(),
-            deaf: false,
+            diagnosed: now,
+            unreachable: false,
         }
     }
 
     /// Takes other thresholds into use.
     pub fn set_detection(&mut self, detection: Detection) {
+        self.memories.values_mut().for_each(|memory| memory.set_detection(&self.detection, &detection));
         self.detection = detection;
     }
 
@@ -109,15 +126,14 @@ impl Diagnostician {
             // Missing from an answer that names fenced brokers: unregistered, a broker no more.
             self.memories.retain(|id, _| facts.brokers.contains_key(id));
             self.diagnoses.retain(|id, _| facts.brokers.contains_key(id));
+            self.probes.retain(|id, _| facts.brokers.contains_key(id));
         }
-        if facts.controller.is_none() || facts.controller != self.controller {
-            self.controller = facts.controller;
-            self.controller_since = facts.at;
-        }
+        self.controller.look(&facts);
         self.facts = Some(facts);
     }
 
-    /// Takes in whether a silent broker could be reached directly; `None` forgets what was known.
+    /// Takes in whether a silent broker could be reached directly; `None` forgets what was known. A report of the broker
+    /// makes it forgotten, too.
     pub fn probed(&mut self, broker: BrokerId, outcome: Option<DirectProbe>) {
         match outcome {
             Some(outcome) => self.probes.insert(broker, outcome),
@@ -131,10 +147,11 @@ impl Diagnostician {
         path.read_to(offset.saturating_add(1));
         let appended = path.appended(offset, now);
         let Some(memory) = self.memories.get_mut(&report.broker_id) else { return Intake::UnknownBroker };
-        if !memory.is_new(&report) {
+        let broker = report.broker_id;
+        if !memory.observe(report, appended, now, &self.detection) {
             return Intake::Repeated;
         }
-        memory.observe(report, appended, now, &self.detection);
+        self.probes.remove(&broker);
         Intake::Used
     }
 
@@ -144,26 +161,23 @@ impl Diagnostician {
     }
 
     /// Brokers that have not been heard of for longer than `than`: those worth a direct probe.
-    pub fn silent_for(&self, than: std::time::Duration, now: Moment) -> Vec<BrokerId> {
+    pub fn silent_for(&self, than: Duration, now: Moment) -> Vec<BrokerId> {
         let silent = |memory: &Memory| now.since(memory.heard.unwrap_or(memory.known_since)) > than;
         self.memories.iter().filter(|(_, memory)| silent(memory)).map(|(id, _)| *id).collect()
     }
 
-    /// Every broker's diagnosis at `now`.
+    /// Every broker's diagnosis as of the last [`diagnose`](Self::diagnose).
+    pub fn diagnoses(&self) -> &BTreeMap<BrokerId, Diagnosis> {
+        &self.diagnoses
+    }
+
+    /// Every broker's diagnosis at `now`. To be called at least once a second: after a longer pause than five seconds the
+    /// doctor takes itself to have been suspended, and waits a full timeout before it calls a broker lost.
     pub fn diagnose(&mut self, now: Moment) -> &BTreeMap<BrokerId, Diagnosis> {
-        if self.deaf && anyone_fresh(&self.memories, now) {
-            // The first to be heard again gives the others the time to be heard as well.
+        if self.hearing_returns(now) {
             self.listening_since = now;
         }
-        let listener = Listener {
-            now,
-            heartbeat_timeout: self.detection.heartbeat_timeout,
-            listening_since: self.listening_since,
-            facts: self.facts.as_ref(),
-            controller_since: self.controller_since,
-            paths: &self.paths,
-            probes: &self.probes,
-        };
+        let listener = self.listener(now);
         let silences = listener.judge(&self.memories);
         let mut findings = Vec::with_capacity(silences.len());
         for (id, memory) in &self.memories {
@@ -184,8 +198,32 @@ impl Diagnostician {
         for (id, finding) in findings {
             self.settle(id, finding, now);
         }
-        self.deaf = silences.values().any(|s| matches!(s, Silence::AllSilent | Silence::KafkaUnreachable));
+        self.unreachable = silences.values().any(|silence| *silence == Silence::KafkaUnreachable);
+        self.diagnosed = now;
         &self.diagnoses
+    }
+
+    fn listener(&self, now: Moment) -> Listener<'_> {
+        Listener {
+            now,
+            heartbeat_timeout: self.detection.heartbeat_timeout,
+            listening_since: self.listening_since,
+            facts: self.facts.as_ref(),
+            controller: &self.controller,
+            paths: &self.paths,
+            probes: &self.probes,
+        }
+    }
+
+    /// Whether the doctor could not hear until now. Those that are not heard yet get the time to be heard as well.
+    fn hearing_returns(&self, now: Moment) -> bool {
+        let was_suspended = now.since(self.diagnosed) > SUSPENDED_AFTER;
+        let reached_again = self.unreachable && self.listener(now).fresh_facts().is_some();
+        let heard_again = self.diagnoses.iter().any(|(id, diagnosis)| {
+            matches!(diagnosis.reason, Reason::AllSilent | Reason::KafkaUnreachable)
+                && self.memories.get(id).is_some_and(|memory| memory.is_fresh(now))
+        });
+        was_suspended || reached_again || heard_again
     }
 
     fn judge(
@@ -203,11 +241,22 @@ impl Diagnostician {
                 "named in spec.maintenance.brokers: watched, never treated, no alerts",
             ));
         }
+        // What was held to be true until a person said to leave the broker alone was not followed since.
+        let resumed = before.is_some_and(|before| before.state == BrokerState::Maintenance);
+        let before = before.filter(|_| !resumed);
+        let unknown = || {
+            resumed.then(|| {
+                let message = "maintenance has ended and the broker has not been judged since";
+                Finding::new(BrokerState::Unknown, Reason::NotSeenYet, message)
+            })
+        };
         let state = before.map_or(BrokerState::Unknown, |before| before.state);
         match silence {
-            Silence::Heard => condition::judge(memory, state, registration, &self.detection),
-            Silence::Undecided => None,
-            Silence::Lost(because) => Some(self.lost(memory, before, because, registration)),
+            Silence::Heard => {
+                condition::judge(memory, before, registration, &self.detection).or_else(unknown)
+            }
+            Silence::Undecided => unknown(),
+            Silence::Lost(because) => Some(self.lost(id, memory, before, because, registration)),
             // A broker that was known to be down before the doctor lost its hearing is still down.
             _ if state == BrokerState::Unhealthy => None,
             Silence::AllSilent => Some(Finding::new(
@@ -228,61 +277,73 @@ impl Diagnostician {
 
     fn lost(
         &self,
+        id: BrokerId,
         memory: &Memory,
         before: Option<&Diagnosis>,
         because: LostBecause,
         registration: Option<Registration>,
     ) -> Finding {
-        if let Some(before) = before.filter(|before| before.state == BrokerState::Unhealthy) {
+        let down = |before: &&Diagnosis| {
+            before.state == BrokerState::Unhealthy && before.reason != Reason::HeartbeatLost
+        };
+        if let Some(before) = before.filter(down) {
             // What it was found to be while it could be seen says more than that it is silent now.
             let mut finding = Finding::new(before.state, before.reason, before.message.clone());
             finding.evidence = before.evidence.clone();
             return finding;
         }
         let timeout = self.detection.heartbeat_timeout;
-        let known = match (because, registration) {
-            (LostBecause::Unreachable, _) => "; its listener refuses connections",
-            (_, Some(Registration::Fenced)) => "; fenced by the controller",
-            (_, Some(Registration::Active)) => {
-                "; the controller still counts it in, so its collector may be at fault"
+        let probe = self.probes.get(&id);
+        let known = match (because, registration, probe) {
+            (LostBecause::Unreachable, ..) => "; its listener refuses connections",
+            (_, Some(Registration::Fenced), _) => "; fenced by the controller",
+            (_, _, Some(DirectProbe::Answered)) => {
+                "; the broker answers the doctor, so its collector is at fault"
             }
-            (_, None) => "",
+            (_, _, Some(DirectProbe::Refused)) => "; its listener refuses connections",
+            (_, Some(Registration::Active), _) => "; the controller still counts it in",
+            _ => "",
         };
         let goodbye = memory.report.as_ref().is_some_and(|report| report.goodbye.is_some());
         let said = if goodbye { "; the collector had said goodbye" } else { "" };
-        let finding = Finding::new(
+        let mut finding = Finding::new(
             BrokerState::Unhealthy,
             Reason::HeartbeatLost,
             format!("no heartbeat for more than {timeout:?}{known}{said}"),
         )
         .with("heartbeatTimeoutMs", u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))
         .with("goodbye", goodbye);
-        match registration {
-            Some(registration) => finding.with("fenced", registration == Registration::Fenced),
-            None => finding,
+        if let Some(registration) = registration {
+            finding = finding.with("fenced", registration == Registration::Fenced);
         }
+        if let Some(probe) = probe {
+            finding = finding.with("directProbe", probe.as_str());
+        }
+        finding
     }
 
-    /// Makes a finding the diagnosis. What has not changed keeps its time, its sentence and its evidence.
+    /// Makes a finding the diagnosis. What has not changed keeps its time, its sentence and its evidence; of a broker that
+    /// is down, new facts are told as they come.
     fn settle(&mut self, id: BrokerId, finding: Finding, now: Moment) {
-        let before = self.diagnoses.get(&id);
-        let same_state = before.is_some_and(|before| before.state == finding.state);
-        if same_state && before.is_some_and(|before| before.reason == finding.reason) {
-            return;
-        }
-        let message = match before {
-            Some(before) if finding.state == BrokerState::Healthy => self.recovery(id, before, now),
+        let message = match self.diagnoses.get_mut(&id) {
+            Some(before) if before.state == finding.state => {
+                let news = before.state == BrokerState::Unhealthy && before.message != finding.message;
+                if news || before.reason != finding.reason {
+                    *before = Diagnosis::new(finding, before.since);
+                }
+                return;
+            }
+            Some(before) if !may_follow(before, finding.state, now) => return,
+            Some(before) if finding.state == BrokerState::Healthy => {
+                let before = before.clone();
+                self.recovery(id, &before, now)
+            }
             _ => None,
         };
-        let since = before.filter(|_| same_state).map_or(now, |before| before.since);
-        let diagnosis = Diagnosis {
-            state: finding.state,
-            reason: finding.reason,
-            since,
-            message: message.unwrap_or(finding.message),
-            evidence: finding.evidence,
-            resource: finding.resource,
-        };
+        let mut diagnosis = Diagnosis::new(finding, now);
+        if let Some(message) = message {
+            diagnosis.message = message;
+        }
         self.diagnoses.insert(id, diagnosis);
     }
 
@@ -294,11 +355,11 @@ impl Diagnostician {
                 let resource = before.resource?;
                 let percent = resource.percent(self.newest_report(id)?)?;
                 let limit = resource.threshold(&self.detection).recovered_below;
-                Some(format!(
-                    "{} {} < {limit:.0}%, after {after} s",
-                    resource.title(),
-                    percent_beside(percent, limit)
-                ))
+                // An overload that ended by another limit in the policy has no such figure.
+                (percent < limit).then(|| {
+                    let percent = percent_beside(percent, limit);
+                    format!("{} {percent} < {limit:.0}%, after {after} s", resource.title())
+                })
             }
             BrokerState::Unhealthy | BrokerState::Recovering => {
                 Some("the broker is back in service".to_owned())
@@ -306,4 +367,12 @@ impl Diagnostician {
             _ => None,
         }
     }
+}
+
+/// Whether a broker's state may already give way to another. A person's word takes effect at once, and what was never
+/// judged has no state to keep.
+fn may_follow(before: &Diagnosis, state: BrokerState, now: Moment) -> bool {
+    let stood = now.since(before.since) >= STANDS_FOR;
+    let by_a_person = before.state == BrokerState::Maintenance || state == BrokerState::Maintenance;
+    stood || by_a_person || before.reason == Reason::NotSeenYet
 }

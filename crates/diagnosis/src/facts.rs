@@ -49,3 +49,14 @@ pub enum DirectProbe {
     /// No answer in time, or no way there.
     Silent,
 }
+
+impl DirectProbe {
+    /// The name in evidence.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Refused => "refused",
+            Self::Silent => "silent",
+        }
+    }
+}

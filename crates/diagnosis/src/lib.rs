@@ -3,18 +3,24 @@
 //!
 //! Pure: no clock, no I/O, no async. Time is an argument ([`Moment`]), and the same input always gives the same output.
 //!
-//! How the modules go together: [`Diagnostician`] takes in reports, proofs of the reports' path and cluster facts;
-//! `path` knows how long a broker *could* have been heard, `memory` what was last heard of it, `silence` decides what
-//! not hearing means, `condition` what the newest report means, and `resources` which limits are exceeded.
+//! How the modules go together: [`Diagnostician`] takes in reports, proofs of the reports' path and cluster facts.
+//! `path` knows how long a broker *could* have been heard, `controller` how far the controller's word goes, and `memory`
+//! what was last heard of a broker: of which sidecar (`runs`), how late (`punctuality`), of which process (`process`) and
+//! with which resources over their limits (`resources`). `silence` decides what not hearing means, and `condition` what
+//! the newest report means.
 
 mod condition;
+mod controller;
 mod detection;
 mod diagnostician;
 mod facts;
 mod memory;
 mod moment;
 mod path;
+mod process;
+mod punctuality;
 mod resources;
+mod runs;
 mod silence;
 mod state;
 

@@ -1,26 +1,26 @@
 //! What is remembered of one broker between two diagnoses.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use doctorkafka_wire::{BrokerReport, ProcessState};
 
-use crate::{Detection, Moment, Resource, resources::Gauge};
+use crate::{
+    Detection, Moment, Resource,
+    process::SeenProcess,
+    punctuality::Punctuality,
+    resources::Gauge,
+    runs::{Runs, Standing},
+};
 
-/// A report that comes this much later than usual tells of the past: it counts as a heartbeat of then, and no state
-/// turns worse because of it.
+/// What is this old tells of the past: a report that comes so much later than usual counts as a heartbeat of then, and no
+/// state turns worse because of it.
 pub(crate) const LATE: Duration = Duration::from_millis(2_500);
 
-/// A probe must fail for this long to count; shorter is a pause for garbage collection.
-pub(crate) const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(3);
+/// A broker counts as fresh while it was heard of within this many of its report intervals.
+const FRESH_INTERVALS: u32 = 3;
 
-/// So many reports in good order end an `Unhealthy`.
-pub(crate) const GOOD_REPORTS_TO_RECOVER: u32 = 3;
-
-/// Arrivals by which the usual delay of a sidecar's reports is judged.
-const ARRIVALS: usize = 30;
-
-/// Sidecar runs of one broker whose sequence numbers are remembered.
-const INCARNATIONS: usize = 8;
+/// A report that says more than so many intervals after the one before broke the row.
+const UNBROKEN_INTERVALS: u32 = 5;
 
 /// Everything remembered of one broker.
 #[derive(Debug, Clone)]
@@ -31,21 +31,20 @@ pub(crate) struct Memory {
     pub heard: Option<Moment>,
     /// Newest report.
     pub report: Option<BrokerReport>,
-    /// How late the newest report was.
+    /// Whether the newest report tells of the past, or may do so.
     pub late: bool,
-    /// One gauge for each of [`Resource::ALL`].
-    pub gauges: [Gauge; 4],
     /// For how long the local probe has failed without a break, and in how many reports.
     pub probe_failing: Option<(Duration, u32)>,
     /// Reports in good order without a break.
     pub good_reports: u32,
-    /// Whether this run of the sidecar has seen the process.
+    /// The process that was last seen, until it is seen to be gone.
+    pub process: Option<SeenProcess>,
+    /// Whether this run of the sidecar has seen a process.
     pub process_seen: bool,
-    /// Pid and start, as reported, of the process that last answered its probe.
-    pub served: Option<(Option<i32>, Option<jiff::Timestamp>)>,
-    incarnations: VecDeque<(u64, u64)>,
-    /// Arrival minus the sidecar's uptime, milliseconds: the smallest is the usual delay.
-    arrivals: VecDeque<i64>,
+    /// One gauge for each of [`Resource::ALL`].
+    gauges: [Gauge; 4],
+    runs: Runs,
+    punctuality: Punctuality,
 }
 
 impl Memory {
@@ -55,59 +54,83 @@ impl Memory {
             heard: None,
             report: None,
             late: false,
-            gauges: [Gauge::default(); 4],
             probe_failing: None,
             good_reports: 0,
+            process: None,
             process_seen: false,
-            served: None,
-            incarnations: VecDeque::new(),
-            arrivals: VecDeque::new(),
+            gauges: [Gauge::default(); 4],
+            runs: Runs::default(),
+            punctuality: Punctuality::default(),
         }
     }
 
-    /// Whether a report is newer than what is known of its sidecar's run.
-    pub fn is_new(&self, report: &BrokerReport) -> bool {
-        let known = self.incarnations.iter().find(|(incarnation, _)| *incarnation == report.incarnation);
-        known.is_none_or(|(_, sequence)| report.sequence > *sequence)
-    }
-
-    /// Takes in a new report. `appended` is when Kafka got it at the latest; `None` if before the doctor looked.
+    /// Takes in a report; false when it adds nothing: it was seen before, is older than what was seen, or comes from a
+    /// sidecar that another one has replaced.
+    ///
+    /// `appended` is when Kafka got it at the latest; `None` if before the doctor looked.
     pub fn observe(
         &mut self,
         report: BrokerReport,
         appended: Option<Moment>,
         now: Moment,
         detection: &Detection,
-    ) {
-        let same_run = self.report.as_ref().filter(|last| last.incarnation == report.incarnation);
-        let after =
-            same_run.map(|last| Duration::from_millis(report.uptime_ms.saturating_sub(last.uptime_ms)));
-        if same_run.is_none() {
-            self.arrivals.clear();
+    ) -> bool {
+        let interval = Duration::from_millis(u64::from(report.interval_ms));
+        let Some(appended) = appended else {
+            // From before the doctor looked: its figures may be shown, and say nothing about now.
+            let shown = self.heard.is_none() && self.runs.notice(&report) != Standing::Known;
+            if shown {
+                self.report = Some(report);
+            }
+            return shown;
+        };
+        let followed_is_silent = self.heard.is_none_or(|heard| now.since(heard) > self.fresh_for());
+        let new_run = match self.runs.follow(&report, followed_is_silent) {
+            Standing::Known => return false,
+            Standing::Followed => false,
+            Standing::TakenUp => true,
+        };
+        let last = self.report.as_ref().filter(|last| !new_run && last.incarnation == report.incarnation);
+        let after = last.map(|last| Duration::from_millis(report.uptime_ms.saturating_sub(last.uptime_ms)));
+        if new_run {
+            self.punctuality = Punctuality::default();
             self.process_seen = false;
             self.probe_failing = None;
         }
-        let interval = Duration::from_millis(u64::from(report.interval_ms));
-        if after.is_none_or(|after| after > interval * 5) {
+        if after.is_none_or(|after| after > interval * UNBROKEN_INTERVALS) {
             self.good_reports = 0;
         }
-        self.remember(report.incarnation, report.sequence);
 
-        let delay = self.delay(&report, now);
-        self.late = delay > LATE;
-        let Some(appended) = appended else {
-            // From before the doctor looked: its figures may be shown, and say nothing about now.
-            self.report = Some(report);
-            return;
-        };
-        let taken = now.back(delay).min(appended);
+        let delay = self.punctuality.observe(report.uptime_ms, now, interval);
+        self.late = delay.is_none_or(|delay| delay > LATE);
+        let taken = now.back(delay.unwrap_or_default()).min(appended);
         self.heard = Some(self.heard.map_or(taken, |heard| heard.max(taken)));
 
+        self.observe_process(&report, new_run);
         for (gauge, resource) in self.gauges.iter_mut().zip(Resource::ALL) {
             gauge.observe(resource.percent(&report), interval, after, resource.threshold(detection));
         }
         self.observe_probe(&report, after.unwrap_or(interval));
         self.report = Some(report);
+        true
+    }
+
+    /// Takes other thresholds into use.
+    pub fn set_detection(&mut self, before: &Detection, detection: &Detection) {
+        for (gauge, resource) in self.gauges.iter_mut().zip(Resource::ALL) {
+            if resource.threshold(before) != resource.threshold(detection) {
+                gauge.set_threshold(resource.threshold(detection));
+            }
+        }
+    }
+
+    /// Whether it was heard of just now.
+    pub fn is_fresh(&self, now: Moment) -> bool {
+        self.heard.is_some_and(|heard| now.since(heard) <= self.fresh_for())
+    }
+
+    fn fresh_for(&self) -> Duration {
+        self.interval() * FRESH_INTERVALS
     }
 
     /// The gauge of one resource.
@@ -127,15 +150,34 @@ impl Memory {
         Duration::from_millis(millis.min(10_000))
     }
 
+    fn observe_process(&mut self, report: &BrokerReport, new_run: bool) {
+        let Some(mut seen) = SeenProcess::of(report) else {
+            // A single look that missed a process which answers is no end of it.
+            let answers = report.probe.as_ref().is_some_and(|probe| probe.ok);
+            if !answers {
+                self.process = None;
+            }
+            return;
+        };
+        self.process_seen = true;
+        match &self.process {
+            Some(known) if !new_run && known.is(&seen) => return,
+            Some(known) if new_run && known.is_across_runs(&seen) => seen.served = known.served,
+            // Another process: what the one before used says nothing about it.
+            _ => self.gauges = [Gauge::default(); 4],
+        }
+        self.process = Some(seen);
+    }
+
     fn observe_probe(&mut self, report: &BrokerReport, after: Duration) {
         let there = report.process.state != ProcessState::Absent;
-        self.process_seen |= there;
-        let process = (report.process.pid, report.process.started_at);
         let answers = report.probe.as_ref().map(|probe| probe.ok);
         match answers {
             Some(true) => {
                 self.probe_failing = None;
-                self.served = Some(process);
+                if let Some(process) = &mut self.process {
+                    process.served = true;
+                }
             }
             Some(false) => {
                 let (failing, reports) = self.probe_failing.unwrap_or_default();
@@ -145,29 +187,5 @@ impl Memory {
         }
         let good = answers.unwrap_or(there) && report.process.state != ProcessState::Stopped;
         self.good_reports = if good { self.good_reports.saturating_add(1) } else { 0 };
-    }
-
-    /// How much later than usual a report came. The sidecar's monotonic clock and the doctor's run at the same rate, so
-    /// the smallest difference of late is the usual delay, whatever the wall clocks say.
-    fn delay(&mut self, report: &BrokerReport, now: Moment) -> Duration {
-        let millis = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let offset = millis(now.0).saturating_sub(millis(report.uptime_ms));
-        if self.arrivals.len() == ARRIVALS {
-            self.arrivals.pop_front();
-        }
-        self.arrivals.push_back(offset);
-        let usual = self.arrivals.iter().copied().min().unwrap_or(offset);
-        Duration::from_millis(offset.saturating_sub(usual).unsigned_abs())
-    }
-
-    fn remember(&mut self, incarnation: u64, sequence: u64) {
-        if let Some(known) = self.incarnations.iter_mut().find(|(known, _)| *known == incarnation) {
-            known.1 = sequence;
-            return;
-        }
-        if self.incarnations.len() == INCARNATIONS {
-            self.incarnations.pop_front();
-        }
-        self.incarnations.push_back((incarnation, sequence));
     }
 }

@@ -10,12 +10,16 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::Moment;
 
-/// The end offset of a partition of the metrics topic, told by its leader.
+/// Where a partition of the metrics topic ends, told by its leader.
+///
+/// This must be the end of the leader's log and not the high watermark, which is all that an ordinary client is told:
+/// while an in-sync replica is dead and not yet fenced, the high watermark stands still and no consumer sees a new record
+/// although the leader takes them. A mark at the high watermark would call that silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathMark {
     /// When the leader was asked.
     pub at: Moment,
-    /// Offset of the next record to be appended (ListOffsets, `LATEST`).
+    /// Offset of the next record to be appended (ListOffsets, `LATEST`, not asked as an ordinary client).
     pub end: i64,
 }
 
@@ -40,13 +44,11 @@ pub(crate) struct PathClock {
 impl PathClock {
     /// Takes in an answer of the partition's leader.
     pub fn mark(&mut self, mark: PathMark) {
-        // A new leader may lack the newest records (reports are sent with acks=1). What was read stays read.
-        for (kept, _) in self.marks.iter_mut().rev().take_while(|(kept, _)| kept.end > mark.end) {
-            kept.end = mark.end;
-        }
-        self.first_end = self.first_end.map(|first| first.min(mark.end));
         if self.marks.back().is_some_and(|(last, _)| mark.at <= last.at) {
             return;
+        }
+        if self.marks.back().is_some_and(|(last, _)| mark.end < last.end) {
+            self.cut_to(mark.end);
         }
         self.first_end.get_or_insert(mark.end);
         self.marks.push_back((mark, Duration::ZERO));
@@ -64,6 +66,16 @@ impl PathClock {
         self.prove();
     }
 
+    /// A new leader lacks the newest records (reports are sent with acks=1). Its offsets from `end` on are other records,
+    /// which have not been read; the time that was proven stays proven.
+    fn cut_to(&mut self, end: i64) {
+        for (kept, _) in self.marks.iter_mut().rev().take_while(|(kept, _)| kept.end > end) {
+            kept.end = end;
+        }
+        self.first_end = self.first_end.map(|first| first.min(end));
+        self.position = self.position.min(end);
+    }
+
     /// Forgets everything, as after the topic was made anew.
     pub fn reset(&mut self) {
         *self = Self::default();
@@ -77,6 +89,12 @@ impl PathClock {
         }
         let after = self.marks.partition_point(|(mark, _)| mark.end <= offset);
         Some(self.marks.get(after).map_or(now, |(mark, _)| mark.at.min(now)))
+    }
+
+    /// The last moment for which everything appended before has been read.
+    pub fn proven_until(&self) -> Option<Moment> {
+        let last = (self.marks.len() - self.unproven).checked_sub(1)?;
+        self.marks.get(last).map(|(mark, _)| mark.at)
     }
 
     /// How much of the time from `since` until now the path was proven to work.
@@ -179,6 +197,24 @@ mod tests {
         clock.mark(PathMark { at: Moment(4_000), end: 100 });
         assert_eq!(clock.proven_since(Moment(0)), Duration::from_millis(3_000));
         assert_eq!(clock.appended(99, Moment(9_000)), Some(Moment(4_000)));
+    }
+
+    #[test]
+    fn what_a_new_leader_appends_in_place_of_lost_records_has_not_been_read() {
+        let mut clock = clock(&[(1_000, 100), (2_000, 110)], 110);
+        clock.mark(PathMark { at: Moment(3_000), end: 102 });
+        clock.mark(PathMark { at: Moment(4_000), end: 105 });
+        assert_eq!(clock.proven_until(), Some(Moment(3_000)));
+        clock.read_to(105);
+        assert_eq!(clock.proven_until(), Some(Moment(4_000)));
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_takes_nothing_back() {
+        let mut clock = clock(&[(1_000, 100), (2_000, 101), (2_400, 102)], 102);
+        clock.mark(PathMark { at: Moment(2_200), end: 101 });
+        assert_eq!(clock.proven_until(), Some(Moment(2_400)));
+        assert_eq!(clock.appended(101, Moment(9_000)), Some(Moment(2_400)));
     }
 
     #[test]

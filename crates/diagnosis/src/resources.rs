@@ -127,6 +127,15 @@ impl Gauge {
             }
         }
     }
+
+    /// Another limit is in force: what was above the old one may be within the new one.
+    pub fn set_threshold(&mut self, threshold: Threshold) {
+        if self.percent.is_none_or(|percent| percent <= threshold.overloaded_above) {
+            self.above_for = Duration::ZERO;
+            self.above_reports = 0;
+            self.hot = false;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -168,6 +177,15 @@ mod tests {
         let mut hot = after(&[95.0, 95.0, 95.0]);
         hot.observe(None, SECOND, Some(SECOND), CPU);
         assert!(hot.hot);
+    }
+
+    #[test]
+    fn another_limit_ends_what_is_within_it_and_nothing_else() {
+        let mut gauge = after(&[95.0, 95.0, 95.0, 75.0]);
+        gauge.set_threshold(Threshold { overloaded_above: 74.0, ..CPU });
+        assert!(gauge.hot);
+        gauge.set_threshold(Threshold { overloaded_above: 75.0, ..CPU });
+        assert!(!gauge.hot);
     }
 
     #[test]

@@ -4,17 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use doctorkafka_wire::BrokerId;
 
-use crate::{ClusterFacts, DirectProbe, Moment, Registration, memory::Memory, path::PathClock};
-
-/// A broker counts as fresh while it was heard of within this many of its report intervals.
-const FRESH_INTERVALS: u32 = 3;
+use crate::{
+    ClusterFacts, DirectProbe, Moment, Registration,
+    controller::ControllerWatch,
+    memory::{LATE, Memory},
+    path::PathClock,
+};
 
 /// A look at the cluster that is older says nothing about now.
 const FACTS_STALE: Duration = Duration::from_secs(5);
-
-/// A new active controller gives every broker a new session: for so long after its election (the default
-/// `broker.session.timeout.ms` of 9 s and a margin) "not fenced" does not mean "alive".
-const CONTROLLER_SETTLES: Duration = Duration::from_secs(12);
 
 /// So many heartbeat timeouts may a broker's path stay unproven before the doctor says that it does not know.
 const PATIENCE: u32 = 3;
@@ -47,14 +45,6 @@ pub(crate) enum LostBecause {
     Unreachable,
 }
 
-/// Whether any broker was heard of just now, so that the way of the reports is known to work.
-pub(crate) fn anyone_fresh(brokers: &BTreeMap<BrokerId, Memory>, now: Moment) -> bool {
-    let fresh = |memory: &Memory| {
-        memory.heard.is_some_and(|heard| now.since(heard) <= memory.interval() * FRESH_INTERVALS)
-    };
-    brokers.values().any(fresh)
-}
-
 /// Everything that bears on silence, at one moment.
 pub(crate) struct Listener<'a> {
     pub now: Moment,
@@ -62,7 +52,7 @@ pub(crate) struct Listener<'a> {
     /// Silence from before this moment does not count.
     pub listening_since: Moment,
     pub facts: Option<&'a ClusterFacts>,
-    pub controller_since: Moment,
+    pub controller: &'a ControllerWatch,
     pub paths: &'a BTreeMap<i32, PathClock>,
     pub probes: &'a BTreeMap<BrokerId, DirectProbe>,
 }
@@ -70,7 +60,7 @@ pub(crate) struct Listener<'a> {
 impl Listener<'_> {
     /// Judges the silence of every broker at once: one broker's silence means something else when all are silent.
     pub fn judge(&self, brokers: &BTreeMap<BrokerId, Memory>) -> BTreeMap<BrokerId, Silence> {
-        let anyone_fresh = anyone_fresh(brokers, self.now);
+        let anyone_fresh = brokers.values().any(|memory| memory.is_fresh(self.now));
         let mut judged: BTreeMap<_, _> =
             brokers.iter().map(|(id, memory)| (*id, self.judge_alone(*id, memory))).collect();
         if anyone_fresh {
@@ -86,9 +76,14 @@ impl Listener<'_> {
         judged
     }
 
+    /// The newest look at the cluster, unless it is too old to say anything about now.
+    pub fn fresh_facts(&self) -> Option<&ClusterFacts> {
+        self.facts.filter(|facts| self.now.since(facts.at) <= FACTS_STALE)
+    }
+
     /// Registration of a broker by a look that is still fresh.
     pub fn registration(&self, id: BrokerId) -> Option<Registration> {
-        let facts = self.facts.filter(|facts| self.now.since(facts.at) <= FACTS_STALE)?;
+        let facts = self.fresh_facts()?;
         match facts.brokers.get(&id) {
             Some(broker) => Some(broker.registration),
             None if facts.names_fenced => None,
@@ -99,21 +94,21 @@ impl Listener<'_> {
     fn judge_alone(&self, id: BrokerId, memory: &Memory) -> Silence {
         // A heartbeat is missing from the moment it was due.
         let lost_after = self.heartbeat_timeout + memory.interval();
-        let base = memory.heard.unwrap_or(memory.known_since).max(self.listening_since);
-        let wall = self.now.since(base);
         if memory.heard.is_some_and(|heard| self.now.since(heard) <= lost_after) {
             return Silence::Heard;
         }
-        if wall <= lost_after {
+        let base = memory.heard.unwrap_or(memory.known_since).max(self.listening_since);
+        let silent = self.now.since(base);
+        if silent <= lost_after {
             return Silence::Undecided;
         }
-        let home = self.facts.and_then(|facts| facts.brokers.get(&id)).map(|broker| broker.home);
-        let proven = home.and_then(|home| self.paths.get(&home)).map(|path| path.proven_since(base));
-        if proven.is_some_and(|proven| proven > lost_after) {
+        if self.could_have_been_heard(id, base) > lost_after {
             return Silence::Lost(LostBecause::PathProven);
         }
+        let patience_is_over = silent > lost_after * PATIENCE;
         let Some(registration) = self.registration(id) else {
-            return if wall > lost_after * PATIENCE || self.facts_stale_for(lost_after) {
+            let facts_are_old = self.facts.is_none_or(|facts| self.now.since(facts.at) > lost_after);
+            return if patience_is_over || facts_are_old {
                 Silence::KafkaUnreachable
             } else {
                 Silence::Undecided
@@ -124,16 +119,19 @@ impl Listener<'_> {
         }
         // The reports' way is cut. A settled controller that counts the broker in is better evidence than a doctor
         // who cannot reach it; a controller that has just been elected knows no better.
-        let controller_settled = self.facts.is_some_and(|facts| facts.controller.is_some())
-            && self.now.since(self.controller_since) > CONTROLLER_SETTLES;
         let refused = self.probes.get(&id) == Some(&DirectProbe::Refused);
-        if refused && !controller_settled {
+        if refused && !self.controller.settled(self.now) {
             return Silence::Lost(LostBecause::Unreachable);
         }
-        if wall > lost_after * PATIENCE { Silence::PathUnavailable } else { Silence::Undecided }
+        if patience_is_over { Silence::PathUnavailable } else { Silence::Undecided }
     }
 
-    fn facts_stale_for(&self, time: Duration) -> bool {
-        self.facts.is_none_or(|facts| self.now.since(facts.at) > time)
+    /// For how long since `base` the broker's reports would have come through, had there been any.
+    fn could_have_been_heard(&self, id: BrokerId, base: Moment) -> Duration {
+        let home = self.facts.and_then(|facts| facts.brokers.get(&id)).map(|broker| broker.home);
+        let path = home.and_then(|home| self.paths.get(&home));
+        // While old records are still being read, the past is proven and the present is not.
+        let up_to_date = |path: &&PathClock| path.proven_until().is_some_and(|it| self.now.since(it) <= LATE);
+        path.filter(up_to_date).map_or(Duration::ZERO, |path| path.proven_since(base))
     }
 }
