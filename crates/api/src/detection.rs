@@ -50,9 +50,11 @@ impl Default for Detection {
 /// When one resource of a broker counts as overloaded, and when no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = cel::rules([cel::rule(
+#[schemars(extend("x-kubernetes-validations" = cel::rules([cel::Rule::new(
     "self.recoveredBelow < self.overloadedAbove",
-    "'must be below overloadedAbove (' + string(self.overloadedAbove) + '), got ' + string(self.recoveredBelow)",
+    "must be below overloadedAbove",
+).message_expression(
+    "'must be below overloadedAbove (%d), got %d'.format([self.overloadedAbove, self.recoveredBelow])",
 ).field_path(".recoveredBelow")])))]
 pub struct Thresholds {
     /// Overloaded when use stays above this, percent of capacity.

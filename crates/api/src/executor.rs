@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Who carries out the moving of replicas: exactly one of the fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = cel::rules([cel::exactly_one(Self::FIELDS)])))]
+#[schemars(extend("x-kubernetes-validations" = cel::exactly_one(Self::FIELDS)))]
 pub struct Executor {
     /// The doctor itself, with Kafka's own reassignment API. The default.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 /// The Kafka cluster to watch and how to reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = cel::rules([kube::core::Rule::new(
+#[schemars(extend("x-kubernetes-validations" = cel::rules([cel::Rule::new(
     "!has(self.authentication) || !has(self.authentication.tls) || has(self.tls)",
-).message(Self::CLIENT_CERTIFICATE_NEEDS_TLS).field_path(".tls")])))]
+    Self::CLIENT_CERTIFICATE_NEEDS_TLS,
+).field_path(".tls")])))]
 pub struct Kafka {
     /// Addresses to start from, host:port, several separated by commas. Any brokers of the cluster will do.
     #[schemars(
@@ -69,7 +70,7 @@ pub struct TrustedCertificate {
 /// How the doctor proves who it is: exactly one of the fields.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = cel::rules([cel::exactly_one(Self::FIELDS)])))]
+#[schemars(extend("x-kubernetes-validations" = cel::exactly_one(Self::FIELDS)))]
 pub struct Authentication {
     /// SASL SCRAM-SHA-512.
     #[serde(skip_serializing_if = "Option::is_none")]

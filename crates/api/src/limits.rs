@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 /// How much treatment a cluster gets at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = cel::rules([cel::rule(
+#[schemars(extend("x-kubernetes-validations" = cel::rules([cel::Rule::new(
     "self.movesPerBroker <= self.movesPerCluster",
-    "'must be at most movesPerCluster (' + string(self.movesPerCluster) + '), got ' + string(self.movesPerBroker)",
+    "must be at most movesPerCluster",
+).message_expression(
+    "'must be at most movesPerCluster (%d), got %d'.format([self.movesPerCluster, self.movesPerBroker])",
 ).field_path(".movesPerBroker")])))]
 pub struct Limits {
     /// Replicas that move to or from one broker at the same time.

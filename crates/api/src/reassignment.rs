@@ -2,7 +2,7 @@
 
 use crate::cel;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{CustomResource, core::Rule};
+use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -79,8 +79,8 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = cel::rules([
-    Rule::new("self == oldSelf").message("is immutable: another treatment is another KafkaReassignment"),
-    Rule::new("size(self.moves) + size(self.leadershipChanges) > 0").message("must have moves or leadershipChanges"),
+    cel::Rule::new("self == oldSelf", "is immutable: another treatment is another KafkaReassignment"),
+    cel::Rule::new("size(self.moves) + size(self.leadershipChanges) > 0", "must have moves or leadershipChanges"),
 ])))]
 pub struct KafkaReassignmentSpec {
     /// The policy it was planned under, in the same namespace.
@@ -215,6 +215,8 @@ pub struct KafkaReassignmentStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Proposed, Approved, Executing, Completed, Aborted, Superseded, Expired or Failed.
+    // kube gives an optional enum the description of its type; this keeps the field's own.
+    #[schemars(with = "Phase")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
     /// What happened last, in one sentence.

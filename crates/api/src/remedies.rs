@@ -21,6 +21,8 @@ pub struct Remedies {
 #[serde(rename_all = "camelCase", default)]
 pub struct Remedy {
     /// How far the doctor may go with this treatment; the policy's mode when it is not set.
+    // kube gives an optional enum the description of its type; this keeps the field's own.
+    #[schemars(with = "Mode")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
 }
@@ -30,6 +32,8 @@ pub struct Remedy {
 #[serde(rename_all = "camelCase", default)]
 pub struct BrokerFailure {
     /// How far the doctor may go with this treatment; the policy's mode when it is not set.
+    // kube gives an optional enum the description of its type; this keeps the field's own.
+    #[schemars(with = "Mode")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
     /// How long a broker must be gone before its data is replicated anew. From 1s to 168h.

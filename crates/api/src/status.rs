@@ -25,6 +25,8 @@ pub struct KafkaHealthPolicyStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
     /// The mode in effect: that of the spec, or Paused.
+    // kube gives an optional enum the description of its type; this keeps the field's own.
+    #[schemars(with = "EffectiveMode")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<EffectiveMode>,
     /// The treatment that is being carried out; absent when there is none.
@@ -92,10 +94,10 @@ pub struct BrokerStatus {
     /// Host it advertises.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Its rack.
+    /// The rack it says it is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rack: Option<String>,
-    /// Its pod.
+    /// Name of its pod, where the policy selects pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
     /// Healthy, Overloaded, Unhealthy, Recovering, Maintenance or Unknown.

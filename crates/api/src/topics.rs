@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 /// Names of the doctor's own topics. They are created when they are missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = cel::rules([cel::rule(
+#[schemars(extend("x-kubernetes-validations" = cel::rules([cel::Rule::new(
     "self.metrics != self.actionsLog",
+    "must be another topic than metrics",
+).message_expression(
     "'must be another topic than metrics (' + self.metrics + ')'",
 ).field_path(".actionsLog")])))]
 pub struct Topics {
@@ -32,10 +34,7 @@ impl Topics {
         "must be a topic name: letters, digits, ., _ and -, and neither . nor ..";
 
     fn rule() -> serde_json::Value {
-        cel::rules([cel::rule(
-            format!("self.matches('{}') && self != '.' && self != '..'", Self::PATTERN),
-            format!("'{}; got ' + self", Self::EXPECTED),
-        )])
+        cel::text(format!("self.matches('{}') && self != '.' && self != '..'", Self::PATTERN), Self::EXPECTED)
     }
 }
 
