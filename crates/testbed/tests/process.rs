@@ -17,7 +17,7 @@ fn exists(pid: i32) -> bool {
 
 /// The processes whose group is that of `pid`, as `/proc` has them.
 fn group(pid: i32) -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let in_group = |path: &PathBuf| {
         let stat = std::fs::read_to_string(path.join("stat")).unwrap_or_default();
         let after_name = stat.rsplit(')').next().unwrap_or_default();
@@ -128,7 +128,9 @@ async fn waiting_is_bounded() -> Result<()> {
 #[tokio::test]
 #[ignore = "started by other tests as a process of its own"]
 async fn victim() -> Result<()> {
-    let report = PathBuf::from(std::env::var_os(VICTIM).context("the file to write to")?);
+    let Some(report) = std::env::var_os(VICTIM).map(PathBuf::from) else {
+        return Ok(());
+    };
     let scratch = Scratch::new()?;
     let running = Process::spawn("running", shell("sleep 1000 & exec sleep 1000"), scratch.path().join("1"))?;
     let paused = Process::spawn("paused", shell("exec sleep 1000"), scratch.path().join("2"))?;
