@@ -12,6 +12,7 @@ mod test;
 mod testbed;
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// DoctorKafka's own tasks.
 #[derive(Parser)]
@@ -37,13 +38,20 @@ enum Task {
     Gen(r#gen::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
         Task::Demo(arguments) => demo::run(arguments),
         Task::Test(arguments) => test::run(arguments),
         Task::Check(arguments) => check::run(arguments),
         Task::Testbed(arguments) => testbed::run(arguments),
         Task::Bench(arguments) => bench::run(arguments),
         Task::Gen(arguments) => r#gen::run(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
