@@ -53,7 +53,7 @@ impl Controller {
         for api in apis {
             let writer = reflector::store::Writer::new(resource.clone());
             stores.push(writer.as_reader());
-            let watch = watcher::watcher(api, watcher::Config::default()).default_backoff();
+            let watch = watcher::watcher(api, super::watch_config()).backoff(super::watch_backoff());
             events.push(reflector(writer, watch).boxed());
         }
         let mut trouble = None;

@@ -34,7 +34,10 @@ use controller::Controller;
 use doctorkafka_doctor::Authority;
 use events::EventWriter;
 use facts::Board;
-use kube::{Client, Config};
+use kube::{
+    Client, Config,
+    runtime::watcher::{self, ExponentialBackoff},
+};
 use lease::{Leadership, Lease};
 use std::{
     sync::Arc,
@@ -46,6 +49,15 @@ use writer::StatusWriter;
 
 /// Longest wait for a connection to the API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A watch is ended by the server and begun anew after so long, so that one on a dead line is noticed.
+const WATCH_SECONDS: u32 = 60;
+
+/// Longest silence on a connection: more than a watch may last.
+const READ_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// First and longest pause before an interrupted watch is tried again.
+const WATCH_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 /// How long the engines may take to end before the lease is given back without waiting for them. Their last records
 /// may then be fenced by the next leader, which is the lesser evil than that nobody leads.
@@ -63,6 +75,8 @@ pub async fn run(arguments: RunArguments, fleet: Fleet, cancel: CancellationToke
     // Everything here has a rhythm of its own for trying again.
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    config.reset_reader_on_write = true;
     let settings = arguments.lease(&config.default_namespace, timing);
     let identity = settings.identity.clone();
     let namespaces = arguments.namespaces();
@@ -103,6 +117,18 @@ async fn announce(mut leadership: Leadership, fleet: Fleet) {
         let leading = *leadership.authority.borrow_and_update() == Authority::Leading;
         fleet.set_leading(leading);
     }
+}
+
+/// How everything here is watched.
+fn watch_config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+/// How an interrupted watch is tried again.
+fn watch_backoff() -> ExponentialBackoff {
+    let (first, longest) = WATCH_PAUSES;
+    let pauses = backon::ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest);
+    pauses.with_factor(2.0).with_jitter().without_max_times().into()
 }
 
 /// Sleeps until then; for ever without a moment.

@@ -29,6 +29,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// First and longest pause before an engine that ended by itself is started again.
 const RESTARTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// After so long the pause is the first again.
+const CALM: Duration = Duration::from_secs(600);
+
 /// How long an engine may take to end before it is cut off.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -66,6 +69,7 @@ struct Engine {
     conflict: watch::Sender<Option<String>>,
     claim: watch::Receiver<Claim>,
     fence: Fence,
+    started: Instant,
 }
 
 /// Something happened in an engine.
@@ -191,6 +195,7 @@ impl Supervisor {
             conflict,
             claim,
             fence: Fence::default(),
+            started: Instant::now(),
         });
     }
 
@@ -208,6 +213,9 @@ impl Supervisor {
 
     async fn engine_ended(&mut self, how: String) {
         tracing::error!(policy = %self.key, "the engine has ended by itself: {how}");
+        if self.engine.as_ref().is_some_and(|engine| engine.started.elapsed() > CALM) {
+            self.restart_after = RESTARTS.0;
+        }
         self.stop_engine(false).await;
         self.look_again = Some(Instant::now() + self.restart_after);
         self.restart_after = (self.restart_after * 2).min(RESTARTS.1);

@@ -51,6 +51,8 @@ struct Known {
     uid: String,
     version: String,
     status: KafkaHealthPolicyStatus,
+    /// Facts that it says already.
+    settled: Option<Arc<Facts>>,
     /// When this process last wrote it.
     written: Option<Instant>,
     /// Not to be tried before, and after which pause.
@@ -84,7 +86,11 @@ impl StatusWriter {
             self.leading_since = None;
             return None;
         }
-        self.leading_since.get_or_insert_with(Instant::now);
+        if self.leading_since.is_none() {
+            self.leading_since = Some(Instant::now());
+            // What failed before the lease was renewed need not fail now.
+            self.known.values_mut().for_each(|known| known.retry = None);
+        }
         let all = self.board.all();
         self.known.retain(|key, _| all.contains_key(key));
         let mut next: Option<Instant> = None;
@@ -98,11 +104,17 @@ impl StatusWriter {
     }
 
     /// What is to be written for a policy, and when. `None` when nothing is.
-    fn consider(&mut self, facts: &Facts, now: Instant) -> Option<(Instant, KafkaHealthPolicyStatus)> {
+    fn consider(&mut self, facts: &Arc<Facts>, now: Instant) -> Option<(Instant, KafkaHealthPolicyStatus)> {
         let known = self.known.entry(facts.object.key.clone()).or_insert_with(|| Known::read(&facts.object));
+        if known.settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, facts)) {
+            return None;
+        }
         known.learn(&facts.object);
         let status = status::project(facts, &known.status, Timestamp::now());
-        let mut due = pace::due(pace::change(&known.status, &status), known.written, now)?;
+        let Some(mut due) = pace::due(pace::change(&known.status, &status), known.written, now) else {
+            known.settled = Some(facts.clone());
+            return None;
+        };
         if let Some((retry, _)) = known.retry {
             due = due.max(retry);
         }
@@ -158,6 +170,7 @@ impl Known {
             uid: object.uid.clone(),
             version: object.version.clone(),
             status: object.status.clone(),
+            settled: None,
             written: None,
             retry: None,
         }

@@ -1,6 +1,6 @@
 //! The election's I/O: one task makes the calls that [`Election`] asks for.
 
-use super::super::until;
+use super::super::{until, watch_backoff, watch_config};
 use super::state::{Answer, Call, Election, Record, Step, Stored, Timing};
 use doctorkafka_doctor::Authority;
 use futures::StreamExt;
@@ -142,8 +142,8 @@ impl Candidate {
 
     async fn stand(&mut self) {
         // Only a hint that looking is worth while: what counts is read, in order, by this task.
-        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.settings.name));
-        let mut hints = pin!(watcher(self.api.clone(), config).default_backoff());
+        let config = watch_config().fields(&format!("metadata.name={}", self.settings.name));
+        let mut hints = pin!(watcher(self.api.clone(), config).backoff(watch_backoff()));
         loop {
             match self.election.next(Instant::now(), Timestamp::now()) {
                 Step::Done => return,
