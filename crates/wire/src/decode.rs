@@ -50,6 +50,9 @@ pub(crate) fn json<T: DeserializeOwned>(
     let newer = |version: u64| DecodeError::NewerVersion { version };
     match serde_json::from_slice::<T>(value) {
         Ok(record) if version_of(&record) > newest => Err(newer(version_of(&record).into())),
+        Ok(record) if version_of(&record) == 0 => {
+            Err(DecodeError::Malformed { reason: "versions begin at 1".to_owned() })
+        }
         Ok(record) => Ok(record),
         // Only a record that could not be read is worth a second look at its version.
         Err(error) => match serde_json::from_slice::<Versioned>(value) {

@@ -73,7 +73,7 @@ impl BrokerReport {
     ///
     /// # Errors
     /// Any input that is not a report of a known version, or whose figures cannot be true
-    /// (negative, not finite, a broker id below 0).
+    /// (negative, beyond any machine, more used than there is, a broker id below 0).
     pub fn decode(value: &[u8]) -> Result<Self, DecodeError> {
         let report: Self = decode::json(value, |report: &Self| report.version, Self::VERSION)?;
         report.check()?;
@@ -85,41 +85,52 @@ impl BrokerReport {
         decode::to_json(self)
     }
 
+    /// The first figure that cannot be true.
     fn check(&self) -> Result<(), DecodeError> {
-        let absurd = |field: &'static str| Err(DecodeError::Absurd { field });
-        if self.broker_id.0 < 0 {
-            return absurd("brokerId");
+        let wrong_shape = [
+            ("brokerId", self.broker_id.0 < 0),
+            ("intervalMs", !(1..=3_600_000).contains(&self.interval_ms)),
+            ("memory.limitBytes", self.memory.as_ref().is_some_and(|memory| memory.limit_bytes == Some(0))),
+            ("logDirs", self.log_dirs.len() > 1_000),
+            ("logDirs.usedBytes", self.log_dirs.iter().any(|dir| dir.used_bytes > dir.total_bytes)),
+            ("cpu.limitCores", self.cpu.as_ref().is_some_and(|cpu| cpu.limit_cores <= 0.0)),
+        ];
+        let out_of_range = self.floats().map(|(field, max, figure)| (field, !(0.0..=max).contains(&figure)));
+        match wrong_shape.into_iter().chain(out_of_range).find(|(_, absurd)| *absurd) {
+            Some((field, _)) => Err(DecodeError::Absurd { field }),
+            None => Ok(()),
         }
-        if self.interval_ms == 0 || self.interval_ms > 3_600_000 {
-            return absurd("intervalMs");
-        }
-        if let Some(cpu) = &self.cpu {
-            // A burst over a quota can read a little over 100 %; ten thousand is no processor.
-            if !(0.0..=10_000.0).contains(&cpu.percent) {
-                return absurd("cpu.percent");
-            }
-            if !cpu.used_cores.is_finite() || cpu.used_cores < 0.0 {
-                return absurd("cpu.usedCores");
-            }
-            if !cpu.limit_cores.is_finite() || cpu.limit_cores <= 0.0 {
-                return absurd("cpu.limitCores");
-            }
-        }
-        if self.memory.as_ref().is_some_and(|m| m.limit_bytes == Some(0)) {
-            return absurd("memory.limitBytes");
-        }
-        if let Some(network) = &self.network
-            && !(valid_rate(network.in_bytes_per_sec) && valid_rate(network.out_bytes_per_sec))
-        {
-            return absurd("network");
-        }
-        if self.probe.as_ref().is_some_and(|p| p.round_trip_ms.is_some_and(|ms| !valid_rate(ms))) {
-            return absurd("probe.roundTripMs");
-        }
-        if self.log_dirs.len() > 1_000 {
-            return absurd("logDirs");
-        }
-        Ok(())
+    }
+
+    /// Every floating-point figure that is there, with the most it can be.
+    fn floats(&self) -> impl Iterator<Item = (&'static str, f64, f64)> {
+        // A burst over a quota can read a little over 100 %; ten thousand is no processor.
+        const PERCENT: f64 = 10_000.0;
+        // Bytes a second, milliseconds, cores: a petabyte a second, or thirty thousand years, is none.
+        const FIGURE: f64 = 1e15;
+        let (cpu, network, probe) = (self.cpu.as_ref(), self.network.as_ref(), self.probe.as_ref());
+        let (pressure, exporter) = (self.pressure.as_ref(), self.exporter.as_ref());
+        [
+            ("cpu.percent", PERCENT, cpu.map(|cpu| cpu.percent)),
+            ("cpu.usedCores", FIGURE, cpu.map(|cpu| cpu.used_cores)),
+            ("cpu.limitCores", FIGURE, cpu.map(|cpu| cpu.limit_cores)),
+            ("network.inBytesPerSec", FIGURE, network.map(|network| network.in_bytes_per_sec)),
+            ("network.outBytesPerSec", FIGURE, network.map(|network| network.out_bytes_per_sec)),
+            ("probe.roundTripMs", FIGURE, probe.and_then(|probe| probe.round_trip_ms)),
+            ("pressure.cpuSomeAvg10", PERCENT, pressure.and_then(|pressure| pressure.cpu_some_avg10)),
+            ("pressure.memorySomeAvg10", PERCENT, pressure.and_then(|pressure| pressure.memory_some_avg10)),
+            ("pressure.ioSomeAvg10", PERCENT, pressure.and_then(|pressure| pressure.io_some_avg10)),
+            (
+                "exporter.requestHandlerIdlePercent",
+                PERCENT,
+                exporter.and_then(|exporter| exporter.request_handler_idle_percent),
+            ),
+            ("exporter.messagesInPerSec", FIGURE, exporter.and_then(|exporter| exporter.messages_in_per_sec)),
+            ("exporter.bytesInPerSec", FIGURE, exporter.and_then(|exporter| exporter.bytes_in_per_sec)),
+            ("exporter.bytesOutPerSec", FIGURE, exporter.and_then(|exporter| exporter.bytes_out_per_sec)),
+        ]
+        .into_iter()
+        .filter_map(|(field, max, figure)| Some((field, max, figure?)))
     }
 
     /// Memory in use as a share of the limit, percent.
@@ -143,10 +154,6 @@ impl BrokerReport {
         let capacity = network.capacity_bytes_per_sec.filter(|c| *c > 0)? as f64;
         Some(100.0 * network.in_bytes_per_sec.max(network.out_bytes_per_sec) / capacity)
     }
-}
-
-fn valid_rate(rate: f64) -> bool {
-    rate.is_finite() && rate >= 0.0
 }
 
 /// The broker's process as the operating system shows it.
