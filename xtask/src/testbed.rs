@@ -1,7 +1,7 @@
 //! `cargo xtask testbed`: real Kafka, and if asked a real Kubernetes API server, for trying things by hand.
 //!
-//! `up` starts a copy of this program, the *holder*, in a session of its own. It owns everything that runs, through
-//! the handles of `doctorkafka-testbed`, until `down` asks it to end.
+//! `up` starts a copy of this program, the *holder*, in a session of its own. It owns everything that runs,
+//! through the handles of `doctorkafka-testbed`, until `down` asks it to end.
 
 mod holder;
 mod state;
@@ -83,8 +83,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Starts the holder and passes on what it says. It writes its lines and closes standard output when all is ready;
-/// its standard input tells it that this process, and with it the user, has not given up.
+/// Starts the holder and passes on what it says. It writes its lines and closes standard output when all is
+/// ready; its standard input tells it that this process, and with it the user, has not given up.
 fn start_holder(up: &Up) -> Result<()> {
     let program = std::env::current_exe().context("this program's own path is unknown")?;
     let mut command = Command::new(program);

@@ -1,7 +1,8 @@
 //! What is downloaded and built once: a folder per part and version, outside any checkout.
 //!
-//! A part is made in a folder of another name and renamed when it is whole, under a lock file, so that a part that
-//! exists is complete, whatever was interrupted, and two processes never build the same one at the same time.
+//! A part is made in a folder of another name and renamed when it is whole, under a lock file, so that a part
+//! that exists is complete, whatever was interrupted, and two processes never build the same one at the same
+//! time.
 
 use std::fs::{self, File};
 use std::future::Future;

@@ -1,8 +1,9 @@
 //! Loopback ports that stay ours.
 //!
-//! Asking the kernel for any port (`bind` to 0) gives one from the ephemeral range, which the next outgoing connection
-//! of anybody may take before our server binds it, or while our server is down for a moment. So ports come from below
-//! that range, and a lock file per port keeps other testbeds on this machine off it for as long as this process lives.
+//! Asking the kernel for any port (`bind` to 0) gives one from the ephemeral range, which the next outgoing
+//! connection of anybody may take before our server binds it, or while our server is down for a moment. So
+//! ports come from below that range, and a lock file per port keeps other testbeds on this machine off it for
+//! as long as this process lives.
 
 use std::fs::{self, File, Permissions};
 use std::net::{Ipv4Addr, TcpListener};

@@ -1,12 +1,13 @@
 //! A child process that ends with its owner.
 //!
-//! Every child gets a *lifeline*: a pipe whose writing end only this process holds. A small shell in the child's
-//! process group reads from it and, at the end of file, kills the whole group with SIGKILL. The kernel closes the pipe
-//! however this process ends (return, panic, Ctrl-C, `kill -9`), so nothing outlives it, stopped children included.
+//! Every child gets a *lifeline*: a pipe whose writing end only this process holds. A small shell in the
+//! child's process group reads from it and, at the end of file, kills the whole group with SIGKILL. The
+//! kernel closes the pipe however this process ends (return, panic, Ctrl-C, `kill -9`), so nothing outlives
+//! it, stopped children included.
 //!
-//! Why not `PR_SET_PDEATHSIG`: it is bound to the *thread* that forked, not to the process, and needs either unsafe code
-//! or another program. The shell is everywhere, forks before the real program is in place (so there is no moment
-//! without a watcher), and catches the grandchildren too.
+//! Why not `PR_SET_PDEATHSIG`: it is bound to the *thread* that forked, not to the process, and needs either
+//! unsafe code or another program. The shell is everywhere, forks before the real program is in place (so
+//! there is no moment without a watcher), and catches the grandchildren too.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -22,9 +23,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::sync::watch;
 
-/// The watcher reads the lifeline (file descriptor 3) in the background; the real program takes over the shell's
-/// process, so that its id is the child's id. `exec` of a second shell keeps the program's name out of the watcher's
-/// command line: whoever looks for the program by its command line finds one process.
+/// The watcher reads the lifeline (file descriptor 3) in the background; the real program takes over the
+/// shell's process, so that its id is the child's id. `exec` of a second shell keeps the program's name out
+/// of the watcher's command line: whoever looks for the program by its command line finds one process.
 const WATCHED: &str = r#"exec 3<&0
 (exec sh -c 'read -r _; kill -s KILL -- "-$1"' lifeline "$$" <&3 3<&-) >/dev/null 2>&1 &
 exec "$@" </dev/null 3<&-"#;
@@ -36,8 +37,8 @@ const KILL_WITHIN: Duration = Duration::from_secs(10);
 /// How much of the end of a log goes into an error.
 const LOG_TAIL: u64 = 3_000;
 
-/// A running program, in a process group of its own, its output in a log file. Dropping it kills it with SIGKILL and
-/// waits until it is gone.
+/// A running program, in a process group of its own, its output in a log file. Dropping it kills it with
+/// SIGKILL and waits until it is gone.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -50,8 +51,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` under `name` (for messages), with standard output and error appended to `log_file` and
-    /// standard input empty. Program, arguments, working directory and environment of `command` are kept;
+    /// Starts `command` under `name` (for messages), with standard output and error appended to `log_file`
+    /// and standard input empty. Program, arguments, working directory and environment of `command` are kept;
     /// its redirections, `env_clear` and `kill_on_drop` are not.
     ///
     /// # Errors
@@ -95,7 +96,8 @@ impl Process {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| anyhow!("{name} has no usable process id: {}", child.id()))?;
 
-        // A thread of its own reaps the child the moment it ends: no zombie is ever taken for a running process.
+        // A thread of its own reaps the child the moment it ends: no zombie is ever taken for a running
+        // process.
         let (ended, exit) = watch::channel(None);
         std::thread::Builder::new()
             .name(format!("wait-{name}"))
@@ -231,8 +233,8 @@ impl Drop for Process {
     }
 }
 
-/// A directory for the data of a testbed, removed with everything in it at the end, by the same kind of watcher as
-/// ends the processes: also after `kill -9` of this process.
+/// A directory for the data of a testbed, removed with everything in it at the end, by the same kind of
+/// watcher as ends the processes: also after `kill -9` of this process.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,

@@ -21,10 +21,11 @@ const CHUNK: usize = 32 << 10;
 const IN_FLIGHT: usize = 64;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// A TCP proxy before one address. It works on the runtime it was started on, and ends, with its connections, when it
-/// is dropped.
+/// A TCP proxy before one address. It works on the runtime it was started on, and ends, with its connections,
+/// when it is dropped.
 ///
-/// If the target refuses, the proxy has accepted already: a client then sees its connection reset instead of refused.
+/// If the target refuses, the proxy has accepted already: a client then sees its connection reset instead of
+/// refused.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -50,8 +51,8 @@ struct Delays {
 }
 
 impl Proxy {
-    /// Listens on a free loopback port and connects each client through to `target` (`host:port`), which need not be
-    /// there yet.
+    /// Listens on a free loopback port and connects each client through to `target` (`host:port`), which need
+    /// not be there yet.
     ///
     /// # Errors
     /// There is no free port.
@@ -81,7 +82,8 @@ impl Proxy {
         self.address.port()
     }
 
-    /// Cuts the wire: from now on connections are refused, and the ones there are get reset. Nothing if it is cut.
+    /// Cuts the wire: from now on connections are refused, and the ones there are get reset. Nothing if it is
+    /// cut.
     pub fn cut(&self) {
         if let Some(open) = self.lock().take() {
             // Linux leaves the listening state at once, whoever else holds the socket.
@@ -115,8 +117,8 @@ impl Proxy {
         Ok(())
     }
 
-    /// Makes every byte arrive this much later, in both directions, on open connections too. Zero ends it. Establishing
-    /// a connection is not delayed, and the throughput is not limited below 2 MB in flight.
+    /// Makes every byte arrive this much later, in both directions, on open connections too. Zero ends it.
+    /// Establishing a connection is not delayed, and the throughput is not limited below 2 MB in flight.
     pub fn delay(&self, delay: Duration) {
         self.delay_to_target(delay);
         self.delay_to_client(delay);
@@ -214,7 +216,8 @@ async fn carry_both(
     ended
 }
 
-/// One direction: what is read is written when it is due, in order; an end of stream travels like the bytes do.
+/// One direction: what is read is written when it is due, in order; an end of stream travels like the bytes
+/// do.
 async fn carry(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,

@@ -8,7 +8,8 @@ use doctorkafka_testbed::{Process, Scratch, wait_until};
 use tokio::process::Command;
 
 const SOON: Duration = Duration::from_secs(10);
-/// Set in a copy of this test program that shall start things and then die; names the file to write their ids to.
+/// Set in a copy of this test program that shall start things and then die; names the file to write their ids
+/// to.
 const VICTIM: &str = "DOCTORKAFKA_TESTBED_VICTIM";
 
 fn exists(pid: i32) -> bool {

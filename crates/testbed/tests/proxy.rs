@@ -116,8 +116,8 @@ async fn clients_reach_brokers_only_through_their_proxies() -> Result<()> {
     for id in 1..=3 {
         live_brokers(kafka.proxy(id).address()).await?;
     }
-    // Brokers tell each other's proxies to clients: with the wire to broker 2 cut, a client that begins at broker 1
-    // cannot work with a partition of broker 2, although broker 2 is well and known to the others.
+    // Brokers tell each other's proxies to clients: with the wire to broker 2 cut, a client that begins at
+    // broker 1 cannot work with a partition of broker 2, although broker 2 is well and known to the others.
     kafka.proxy(2).cut();
     assert!(live_brokers(kafka.proxy(2).address()).await.is_err());
     let mut leaders = kafka.tool("org.apache.kafka.tools.GetOffsetShell");

@@ -1,7 +1,7 @@
 //! The marks that running testbeds leave: one file each with what `status` shows and `down` needs.
 //!
-//! The process that holds a testbed keeps its file locked. So a file that can be locked belongs to nobody any more, and
-//! the process id in one that cannot be is that of the right process.
+//! The process that holds a testbed keeps its file locked. So a file that can be locked belongs to nobody any
+//! more, and the process id in one that cannot be is that of the right process.
 
 use std::fmt;
 use std::fs::{self, File, Metadata, TryLockError};

@@ -89,8 +89,9 @@ impl Installation {
         Ok(Self { folder, java })
     }
 
-    /// Java with Kafka's class path and quiet logging to standard output. The caller adds memory, main class and
-    /// arguments. Only the client compiler is used (`TieredStopAtLevel=1`): a short-lived JVM is ready sooner.
+    /// Java with Kafka's class path and quiet logging to standard output. The caller adds memory, main class
+    /// and arguments. Only the client compiler is used (`TieredStopAtLevel=1`): a short-lived JVM is ready
+    /// sooner.
     pub(crate) fn java(&self) -> Command {
         let mut java = Command::new(&self.java);
         java.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"])
@@ -106,8 +107,8 @@ impl Installation {
         self.folder.join("formatted").join("bootstrap.checkpoint")
     }
 
-    /// Formatting needs a JVM of its own for one small file that depends only on the version: done once here, copied
-    /// for each node.
+    /// Formatting needs a JVM of its own for one small file that depends only on the version: done once here,
+    /// copied for each node.
     async fn format(&self, version: KafkaVersion) -> Result<()> {
         let formatted = self.folder.join("formatted");
         let properties = self.folder.join("format.properties");
@@ -151,8 +152,8 @@ async fn download(version: KafkaVersion, folder: &Path) -> Result<()> {
         .await
 }
 
-/// What Maven shall fetch. Kafka's own artifacts leave the logging backend to the application: from 4.0 on that is
-/// log4j 2 behind slf4j 1.7; the 3.9 line brings reload4j by itself.
+/// What Maven shall fetch. Kafka's own artifacts leave the logging backend to the application: from 4.0 on
+/// that is log4j 2 behind slf4j 1.7; the 3.9 line brings reload4j by itself.
 fn pom(version: KafkaVersion) -> String {
     let mut dependencies = vec![
         ("org.apache.kafka", "kafka_2.13", version.as_str()),

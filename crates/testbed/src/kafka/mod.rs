@@ -25,14 +25,15 @@ use crate::process::Scratch;
 use crate::proxy::Proxy;
 use crate::wait::wait_until;
 
-/// How long a cluster may take from the start of its processes until it serves; it is some 10 s on an idle machine.
+/// How long a cluster may take from the start of its processes until it serves; it is some 10 s on an idle
+/// machine.
 const START_WITHIN: Duration = Duration::from_secs(180);
 /// How long a new topic may take until every broker knows the leaders of all its partitions.
 const TOPIC_WITHIN: Duration = Duration::from_secs(30);
 const MAX_BROKERS: i32 = 30;
 
-/// A running Kafka cluster in KRaft mode. The first three brokers are controllers too. Broker ids are 1 to N, broker
-/// `i` is in rack `rack-i`. Dropping it ends all brokers and removes their data.
+/// A running Kafka cluster in KRaft mode. The first three brokers are controllers too. Broker ids are 1 to N,
+/// broker `i` is in rack `rack-i`. Dropping it ends all brokers and removes their data.
 #[derive(Debug)]
 pub struct KafkaCluster {
     version: KafkaVersion,
@@ -69,8 +70,9 @@ impl KafkaClusterBuilder {
         self
     }
 
-    /// Whether clients reach every broker through a [`Proxy`] of its own ([`KafkaCluster::proxy`]). The traffic between
-    /// brokers never goes through it: a cut separates clients from a broker that is otherwise well.
+    /// Whether clients reach every broker through a [`Proxy`] of its own ([`KafkaCluster::proxy`]). The
+    /// traffic between brokers never goes through it: a cut separates clients from a broker that is otherwise
+    /// well.
     #[must_use]
     pub fn proxied(mut self, proxied: bool) -> Self {
         self.proxied = proxied;
@@ -98,12 +100,12 @@ impl KafkaClusterBuilder {
         self
     }
 
-    /// Starts the cluster, on first use of a version downloading it, and waits until every broker serves clients and
-    /// knows all others.
+    /// Starts the cluster, on first use of a version downloading it, and waits until every broker serves
+    /// clients and knows all others.
     ///
     /// # Errors
-    /// Java (or, the first time, Maven) is missing, the download fails, or a broker does not come up; the error then
-    /// ends with the last lines of its log.
+    /// Java (or, the first time, Maven) is missing, the download fails, or a broker does not come up; the
+    /// error then ends with the last lines of its log.
     pub async fn start(self) -> Result<KafkaCluster> {
         if !(1..=MAX_BROKERS).contains(&self.brokers) {
             bail!("a testbed has 1 to {MAX_BROKERS} brokers, not {}", self.brokers);
@@ -215,7 +217,8 @@ impl KafkaCluster {
     /// The proxy before a broker.
     ///
     /// # Panics
-    /// There is no broker of this id, or the cluster was not started with [`proxied`](KafkaClusterBuilder::proxied).
+    /// There is no broker of this id, or the cluster was not started with
+    /// [`proxied`](KafkaClusterBuilder::proxied).
     pub fn proxy(&self, id: i32) -> &Proxy {
         match usize::try_from(id - 1).ok().and_then(|index| self.proxies.get(index)) {
             Some(proxy) => proxy,
@@ -257,8 +260,8 @@ impl KafkaCluster {
         self.find(id)?.running()?.resume()
     }
 
-    /// Starts a broker that was stopped or killed, with its ports, data and ids, and waits until it serves and is
-    /// not fenced.
+    /// Starts a broker that was stopped or killed, with its ports, data and ids, and waits until it serves
+    /// and is not fenced.
     ///
     /// # Errors
     /// There is no such broker, it runs already, or does not come up.
@@ -268,8 +271,8 @@ impl KafkaCluster {
         broker.serves(&[id], START_WITHIN).await
     }
 
-    /// One of Kafka's own command-line tools by its class, for example `org.apache.kafka.tools.TopicCommand`. The
-    /// caller adds the arguments (`--bootstrap-server` among them). Ends with its handle.
+    /// One of Kafka's own command-line tools by its class, for example `org.apache.kafka.tools.TopicCommand`.
+    /// The caller adds the arguments (`--bootstrap-server` among them). Ends with its handle.
     pub fn tool(&self, class: &str) -> Command {
         let mut tool = self.installation.java();
         tool.arg("-Xmx128m").arg(class).kill_on_drop(true).stdin(std::process::Stdio::null());
@@ -303,8 +306,8 @@ impl KafkaCluster {
     }
 }
 
-/// The ids of the brokers that a broker at `address` (`host:port`) knows as live: registered and not fenced. Only a
-/// broker that serves clients answers.
+/// The ids of the brokers that a broker at `address` (`host:port`) knows as live: registered and not fenced.
+/// Only a broker that serves clients answers.
 ///
 /// # Errors
 /// It cannot be reached or does not answer within 2 s.

@@ -90,8 +90,8 @@ pub(crate) fn format_properties(log_dir: &Path) -> String {
     )
 }
 
-/// Makes `log_dir` a formatted one of node `id`: `meta.properties` version 1 (KIP-858 gives each directory an id) and
-/// the first metadata records.
+/// Makes `log_dir` a formatted one of node `id`: `meta.properties` version 1 (KIP-858 gives each directory an
+/// id) and the first metadata records.
 pub(crate) fn format(id: i32, cluster_id: &str, log_dir: &Path, bootstrap_checkpoint: &Path) -> Result<()> {
     let context = || format!("{} cannot be formatted", log_dir.display());
     fs::create_dir_all(log_dir).with_context(context)?;

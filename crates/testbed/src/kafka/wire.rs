@@ -1,8 +1,8 @@
 //! The two Kafka requests the testbed itself needs, written by hand.
 //!
-//! Kafka's own tools would do, but each call is a JVM that takes seconds, and the client under test must not decide
-//! whether the cluster it is tested on is up. Versions are old ones without tagged fields, served by 3.9 and by 4.x:
-//! Metadata (3) v1 and CreateTopics (19) v2.
+//! Kafka's own tools would do, but each call is a JVM that takes seconds, and the client under test must not
+//! decide whether the cluster it is tested on is up. Versions are old ones without tagged fields, served by
+//! 3.9 and by 4.x: Metadata (3) v1 and CreateTopics (19) v2.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ const MAX_ANSWER: usize = 4 << 20;
 const METADATA_WITHIN: Duration = Duration::from_secs(2);
 const CREATE_WITHIN: Duration = Duration::from_secs(20);
 
-/// The ids of the brokers that the broker at `address` would send clients to: registered and not fenced. Answered only
-/// by a broker that serves clients.
+/// The ids of the brokers that the broker at `address` would send clients to: registered and not fenced.
+/// Answered only by a broker that serves clients.
 pub(crate) async fn live_brokers(address: &str) -> Result<Vec<i32>> {
     let mut body = Vec::new();
     body.extend(0_i32.to_be_bytes()); // no topics
@@ -28,8 +28,8 @@ pub(crate) async fn live_brokers(address: &str) -> Result<Vec<i32>> {
     Answer(&answer).brokers()
 }
 
-/// How many partitions of `topic` have a leader, as far as the broker at `address` knows; 0 if it does not know the
-/// topic yet.
+/// How many partitions of `topic` have a leader, as far as the broker at `address` knows; 0 if it does not
+/// know the topic yet.
 pub(crate) async fn led_partitions(address: &str, topic: &str) -> Result<usize> {
     let mut body = Vec::new();
     body.extend(1_i32.to_be_bytes());

@@ -19,8 +19,8 @@ const GO_LANGUAGE: &str = "1.26.0";
 const TIDY_WITHIN: Duration = Duration::from_secs(15 * 60);
 const BUILD_WITHIN: Duration = Duration::from_secs(60 * 60);
 
-/// The libraries that live inside the Kubernetes repository. Its own `go.mod` points them at folders beside it, which
-/// a module of the proxy does not have, so whoever builds `k8s.io/kubernetes` names their releases.
+/// The libraries that live inside the Kubernetes repository. Its own `go.mod` points them at folders beside
+/// it, which a module of the proxy does not have, so whoever builds `k8s.io/kubernetes` names their releases.
 const STAGING: [&str; 33] = [
     "api",
     "apiextensions-apiserver",

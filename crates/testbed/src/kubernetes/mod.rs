@@ -24,9 +24,9 @@ const START_WITHIN: Duration = Duration::from_secs(180);
 /// The administrator that impersonates all others.
 const ADMIN: &str = "admin";
 
-/// A running API server with its etcd, on loopback. CRDs, CEL rules, status, RBAC, leases, events and admission are the
-/// real ones. There are no nodes and no controllers: no pod runs, a deleted namespace stays `Terminating`, and roles that
-/// a controller fills (`view`, `edit`, `admin`) are empty.
+/// A running API server with its etcd, on loopback. CRDs, CEL rules, status, RBAC, leases, events and
+/// admission are the real ones. There are no nodes and no controllers: no pod runs, a deleted namespace stays
+/// `Terminating`, and roles that a controller fills (`view`, `edit`, `admin`) are empty.
 ///
 /// Dropping it ends both and removes their data.
 #[derive(Debug)]
@@ -51,13 +51,14 @@ impl ControlPlane {
     /// Starts a control plane, on first use building it (minutes), and waits until the API server is ready.
     ///
     /// # Errors
-    /// Go is missing the first time, the build fails, or the API server does not come up; the error then ends with the
-    /// last lines of its log.
+    /// Go is missing the first time, the build fails, or the API server does not come up; the error then ends
+    /// with the last lines of its log.
     pub async fn start() -> Result<Self> {
         Self::start_with(None).await
     }
 
-    /// The same, with every kubeconfig pointing to a [`Proxy`] before the API server ([`proxy`](Self::proxy)).
+    /// The same, with every kubeconfig pointing to a [`Proxy`] before the API server
+    /// ([`proxy`](Self::proxy)).
     ///
     /// # Errors
     /// Those of [`start`](Self::start).
@@ -137,7 +138,8 @@ impl ControlPlane {
     }
 
     /// A kubeconfig of any other user, to try RBAC with: the API server sees `user` and `groups` (and
-    /// `system:authenticated`) and nothing else. It works by impersonation, so that users need not be known at the start.
+    /// `system:authenticated`) and nothing else. It works by impersonation, so that users need not be known
+    /// at the start.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -203,7 +205,8 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Starts the API server again, on its port, with its certificate and etcd's data, and waits until it is ready.
+    /// Starts the API server again, on its port, with its certificate and etcd's data, and waits until it is
+    /// ready.
     ///
     /// # Errors
     /// It runs already or does not come up.
@@ -246,8 +249,8 @@ impl ControlPlane {
 
     fn api_server_command(&self) -> Command {
         let pki = self.data.path().join("pki");
-        // The API server makes itself a certificate in `pki` before it reads the keys of service account tokens, so
-        // the certificate's key can be both.
+        // The API server makes itself a certificate in `pki` before it reads the keys of service account
+        // tokens, so the certificate's key can be both.
         let key = pki.join("apiserver.key");
         let mut command = Command::new(&self.installation.api_server);
         command
