@@ -34,7 +34,7 @@ pub(super) enum Problem {
     Connection(#[from] ConnectionError),
     /// A Secret that is not there.
     #[error("{0}")]
-    Secret(#[from] SecretError),
+    Secret(Box<SecretError>),
     /// Something that this release does not do.
     #[error(
         "{field}: this release connects in plain text and without authentication only; it does not connect at all rather than leave out what was asked for"
@@ -46,6 +46,12 @@ pub(super) enum Problem {
     /// The engine ended by itself, which is a fault of this program.
     #[error("the engine ended unexpectedly ({0}); it is started again")]
     EngineEnded(String),
+}
+
+impl From<SecretError> for Problem {
+    fn from(error: SecretError) -> Self {
+        Self::Secret(Box::new(error))
+    }
 }
 
 impl Problem {

@@ -249,30 +249,23 @@ impl Candidate {
 }
 
 /// One call. What says nothing about the lease itself (refused, forbidden, overloaded) is an error.
-fn perform(
-    api: Api<Object>,
-    name: String,
-    call: Call,
-) -> impl Future<Output = Result<Answer, kube::Error>> + Send {
-    async move {
-        let outcome = match call {
-            Call::Read => {
-                return Ok(api
-                    .get_opt(&name)
-                    .await?
-                    .map_or(Answer::Absent, |object| Answer::Read(parse(object))));
-            }
-            Call::Create(record) => api.create(&PostParams::default(), &render(&name, None, record)).await,
-            Call::Replace { record, version } => {
-                api.replace(&name, &PostParams::default(), &render(&name, Some(version), record)).await
-            }
-        };
-        match outcome {
-            Ok(object) => Ok(Answer::Written(parse(object))),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Answer::Conflict),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Answer::Absent),
-            Err(error) => Err(error),
+async fn perform(api: Api<Object>, name: String, call: Call) -> Result<Answer, kube::Error> {
+    let parameters = PostParams::default();
+    let outcome = match call {
+        Call::Read => {
+            let found = api.get_opt(&name).await?;
+            return Ok(found.map_or(Answer::Absent, |object| Answer::Read(parse(object))));
         }
+        Call::Create(record) => api.create(&parameters, &render(&name, None, record)).await,
+        Call::Replace { record, version } => {
+            api.replace(&name, &parameters, &render(&name, Some(version), record)).await
+        }
+    };
+    match outcome {
+        Ok(object) => Ok(Answer::Written(parse(object))),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Answer::Conflict),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Answer::Absent),
+        Err(error) => Err(error),
     }
 }
 
