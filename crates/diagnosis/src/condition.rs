@@ -6,8 +6,7 @@ use doctorkafka_wire::{BrokerReport, Evidence, ProcessState};
 use serde_json::json;
 
 use crate::{
-    BrokerState, Detection, Diagnosis, Reason, Registration, Resource, Threshold, memory::Memory,
-    resources::Gauge,
+    BrokerState, Detection, Diagnosis, Moment, Reason, Resource, Threshold, memory::Memory, resources::Gauge,
 };
 
 /// A probe must fail for this long to count; shorter is a pause for garbage collection.
@@ -44,11 +43,12 @@ impl Finding {
     }
 }
 
-/// Judges a broker that is heard of. `None`: nothing new can be said, what was held to be true still is.
+/// Judges a broker that is heard of. `fenced`: when the controller was asked, if it said that the broker is fenced.
+/// `None`: nothing new can be said, what was held to be true still is.
 pub(crate) fn judge(
     memory: &Memory,
     before: Option<&Diagnosis>,
-    registration: Option<Registration>,
+    fenced: Option<Moment>,
     detection: &Detection,
 ) -> Option<Finding> {
     let heard = Heard {
@@ -56,7 +56,7 @@ pub(crate) fn judge(
         report: memory.report.as_ref()?,
         state: before.map_or(BrokerState::Unknown, |before| before.state),
         reason: before.map_or(Reason::NotSeenYet, |before| before.reason),
-        fenced: registration == Some(Registration::Fenced),
+        fenced,
     };
     let finding = match heard.trouble() {
         Trouble::Found(finding) => finding,
@@ -100,7 +100,7 @@ struct Heard<'a> {
     report: &'a BrokerReport,
     state: BrokerState,
     reason: Reason,
-    fenced: bool,
+    fenced: Option<Moment>,
 }
 
 impl Heard<'_> {
@@ -112,10 +112,13 @@ impl Heard<'_> {
         if let Some((failing, reports)) = self.memory.probe_failing {
             return self.not_answering(failing, reports).map_or(Trouble::Suspected, Trouble::Found);
         }
-        if self.fenced {
-            return Trouble::Found(self.fenced_but_there());
+        match self.fenced {
+            // It has been heard since: it is there and fenced.
+            Some(asked) if self.memory.heard >= Some(asked) => Trouble::Found(self.fenced_but_there()),
+            // Was it heard before it was fenced, or is it gone?
+            Some(_) => Trouble::Suspected,
+            None => Trouble::None,
         }
-        Trouble::None
     }
 
     fn absent(&self) -> Finding {
@@ -137,7 +140,7 @@ impl Heard<'_> {
             format!("the broker process is gone and its collector still reports{clause}"),
         )
         .with("processState", "absent")
-        .with("fenced", self.fenced)
+        .with("fenced", self.fenced.is_some())
         .with("restarts", self.report.process.restarts)
     }
 
@@ -158,7 +161,7 @@ impl Heard<'_> {
                     format!("the process has started and does not serve yet: {error}{clause}"),
                 )
                 .with("processState", "running")
-                .with("fenced", self.fenced)
+                .with("fenced", self.fenced.is_some())
             });
         }
         if failing < UNRESPONSIVE_AFTER {
@@ -176,7 +179,7 @@ impl Heard<'_> {
             )
             .with("processState", json!(self.report.process.state))
             .with("probeFailedReports", reports)
-            .with("fenced", self.fenced),
+            .with("fenced", self.fenced.is_some()),
         )
     }
 
@@ -204,7 +207,7 @@ impl Heard<'_> {
     }
 
     fn fenced_clause(&self) -> &'static str {
-        if self.fenced { "; fenced by the controller" } else { "" }
+        if self.fenced.is_some() { "; fenced by the controller" } else { "" }
     }
 }
 

@@ -253,7 +253,9 @@ impl Diagnostician {
         let state = before.map_or(BrokerState::Unknown, |before| before.state);
         match silence {
             Silence::Heard => {
-                condition::judge(memory, before, registration, &self.detection).or_else(unknown)
+                let fenced = registration == Some(Registration::Fenced);
+                let asked = self.facts.as_ref().filter(|_| fenced).map(|facts| facts.at);
+                condition::judge(memory, before, asked, &self.detection).or_else(unknown)
             }
             Silence::Undecided => unknown(),
             Silence::Lost(because) => Some(self.lost(id, memory, before, because, registration)),
@@ -264,14 +266,35 @@ impl Diagnostician {
                 Reason::AllSilent,
                 "every broker fell silent: the collectors, the metrics topic or the doctor's own connection is at fault",
             )),
-            Silence::PathUnavailable => Some(Finding::new(
-                BrokerState::Unknown,
-                Reason::PathUnavailable,
-                "the partition its reports come by has no leader the doctor can reach; the controller counts the broker in",
-            )),
+            Silence::PathUnavailable => Some(self.path_unavailable(id)),
             Silence::KafkaUnreachable => {
                 Some(Finding::new(BrokerState::Unknown, Reason::KafkaUnreachable, "Kafka cannot be reached"))
             }
+        }
+    }
+
+    fn path_unavailable(&self, id: BrokerId) -> Finding {
+        let probe = self.probes.get(&id);
+        let probed = match probe {
+            Some(DirectProbe::Answered) => "; it answers the doctor",
+            Some(DirectProbe::Refused) => "; its listener refuses the doctor's connections",
+            Some(DirectProbe::Silent) => "; it does not answer the doctor",
+            None => "",
+        };
+        let without_controller = self.facts.as_ref().is_some_and(|facts| facts.controller.is_none());
+        let counted = if without_controller {
+            "the quorum has no leader"
+        } else {
+            "the controller counts the broker in"
+        };
+        let finding = Finding::new(
+            BrokerState::Unknown,
+            Reason::PathUnavailable,
+            format!("the doctor cannot read the partition that its reports come by; {counted}{probed}"),
+        );
+        match probe {
+            Some(probe) => finding.with("directProbe", probe.as_str()),
+            None => finding,
         }
     }
 
@@ -295,8 +318,10 @@ impl Diagnostician {
         let timeout = self.detection.heartbeat_timeout;
         let probe = self.probes.get(&id);
         let known = match (because, registration, probe) {
-            (LostBecause::Unreachable, ..) => "; its listener refuses connections",
             (_, Some(Registration::Fenced), _) => "; fenced by the controller",
+            (LostBecause::ControllerGone, ..) => {
+                "; its listener refuses connections, and another controller took its place"
+            }
             (_, _, Some(DirectProbe::Answered)) => {
                 "; the broker answers the doctor, so its collector is at fault"
             }

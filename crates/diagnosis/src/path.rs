@@ -195,6 +195,7 @@ mod tests {
         let mut clock = clock(&[(1_000, 100), (2_000, 101)], 101);
         clock.mark(PathMark { at: Moment(3_000), end: 99 });
         clock.mark(PathMark { at: Moment(4_000), end: 100 });
+        clock.read_to(100);
         assert_eq!(clock.proven_since(Moment(0)), Duration::from_millis(3_000));
         assert_eq!(clock.appended(99, Moment(9_000)), Some(Moment(4_000)));
     }

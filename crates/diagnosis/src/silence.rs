@@ -41,8 +41,8 @@ pub(crate) enum LostBecause {
     PathProven,
     /// The controller has fenced it.
     Fenced,
-    /// It cannot be reached while a new controller has yet to see who is there.
-    Unreachable,
+    /// It was the active controller, another took its place, and its listener refuses connections.
+    ControllerGone,
 }
 
 /// Everything that bears on silence, at one moment.
@@ -117,11 +117,11 @@ impl Listener<'_> {
         if registration == Registration::Fenced {
             return Silence::Lost(LostBecause::Fenced);
         }
-        // The reports' way is cut. A settled controller that counts the broker in is better evidence than a doctor
-        // who cannot reach it; a controller that has just been elected knows no better.
+        // The reports' way is cut. A controller that counts the broker in is better evidence than a doctor who cannot
+        // reach it, unless the broker was the controller itself and its successor has yet to see who is there.
         let refused = self.probes.get(&id) == Some(&DirectProbe::Refused);
-        if refused && !self.controller.settled(self.now) {
-            return Silence::Lost(LostBecause::Unreachable);
+        if refused && self.controller.just_lost(id, self.now) {
+            return Silence::Lost(LostBecause::ControllerGone);
         }
         if patience_is_over { Silence::PathUnavailable } else { Silence::Undecided }
     }

@@ -78,7 +78,7 @@ pub enum Reason {
     NotSeenYet,
     /// Unknown: every broker fell silent at once, which is a fault of the reports' way and not of the brokers.
     AllSilent,
-    /// Unknown: the partition its reports come by has no reachable leader.
+    /// Unknown: the partition its reports come by cannot be read.
     PathUnavailable,
     /// Unknown: Kafka cannot be reached at all.
     KafkaUnreachable,
