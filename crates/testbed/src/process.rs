@@ -257,6 +257,7 @@ impl Scratch {
     pub fn new() -> Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("doctorkafka-testbed-")
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir()
             .with_context(|| format!("no directory can be made in {}", std::env::temp_dir().display()))?;
         let (reader, lifeline) = std::io::pipe().context("no pipe can be made")?;

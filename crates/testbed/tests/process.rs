@@ -1,5 +1,6 @@
 //! Nothing outlives the process that started it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,6 +64,18 @@ async fn only_one_process_carries_the_name_of_the_program() -> Result<()> {
         group.len() == 2 && group.iter().filter(|command| command.contains("3600.25")).count() == 1
     })
     .await
+}
+
+#[test]
+fn scratch_is_private_and_goes_with_what_is_in_it() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let path = scratch.path().to_path_buf();
+    assert_eq!(std::fs::metadata(&path)?.permissions().mode() & 0o777, 0o700);
+    std::fs::create_dir_all(path.join("a/b"))?;
+    std::fs::write(path.join("a/b/c"), "text")?;
+    drop(scratch);
+    assert!(!path.exists());
+    Ok(())
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ async fn a_failed_download_says_why_and_is_tried_again() -> Result<()> {
 
 #[tokio::test]
 async fn two_processes_download_once() -> Result<()> {
-    let machine = Machine::with(&["sh", "sed", "mkdir", "sleep", "touch"])?;
+    let machine = Machine::with(&["sh", "sed", "mkdir", "rm", "sleep", "touch"])?;
     let count = machine.path("count");
     machine.script("mvn", &format!("echo once >> {}; mkdir libs; sleep 0.5", count.display()))?;
     // Stands in for the formatting tool, and ends at once when it shall be a broker.
