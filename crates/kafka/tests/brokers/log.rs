@@ -1,0 +1,237 @@
+//! The actions log: every record once, and one writer.
+
+use crate::support::{EVENTUALLY, connection, leader_of, tool, within};
+use anyhow::{Context, Result, ensure};
+use doctorkafka_kafka::{
+    ActionLogReader, ActionLogWriter, Admin, AppendError, Connection, LogEvent, TopicOutcome, TopicSpec,
+};
+use doctorkafka_testbed::{KafkaCluster, wait_until};
+use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Evidence, Severity};
+use jiff::Timestamp;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+const LOG: &str = "_doctor_actions_log";
+
+fn record(id: &str) -> ActionRecord {
+    ActionRecord {
+        version: ActionRecord::VERSION,
+        id: id.to_owned(),
+        time: Timestamp::UNIX_EPOCH,
+        policy: "kafka/prod".to_owned(),
+        cluster: "test".to_owned(),
+        epoch: 1,
+        kind: ActionKind::AlertOverload,
+        severity: Severity::Warning,
+        broker: Some(BrokerId(2)),
+        message: "CPU usage 95% > 80%".to_owned(),
+        outcome: None,
+        leadership: Vec::new(),
+        digest: None,
+        step: None,
+        evidence: Evidence::new(),
+    }
+}
+
+fn records(ids: impl IntoIterator<Item = String>) -> Vec<ActionRecord> {
+    ids.into_iter().map(|id| record(&id)).collect()
+}
+
+async fn open(kafka: &KafkaCluster) -> Result<ActionLogWriter> {
+    Ok(ActionLogWriter::open(connection(kafka)?, LOG, kafka.cluster_id()).await?)
+}
+
+/// What Kafka's own consumer reads of committed records: their ids, in order.
+async fn committed_ids(kafka: &KafkaCluster) -> Result<Vec<String>> {
+    let arguments = ["--topic", LOG, "--from-beginning", "--timeout-ms", "5000", "--command-property"];
+    let arguments = arguments.iter().copied().chain(["isolation.level=read_committed"]);
+    let text = tool(kafka, "org.apache.kafka.tools.consumer.ConsoleConsumer", &arguments.collect::<Vec<_>>())
+        .await?;
+    let decode = |line: &str| ActionRecord::decode(line.as_bytes()).map(|record| record.id);
+    text.lines().map(decode).collect::<Result<_, _>>().context("a record of the log")
+}
+
+/// Reads the log until its end is reached.
+async fn read(connection: Connection, tail: i64) -> Result<Vec<String>> {
+    let cancel = CancellationToken::new();
+    let mut events = ActionLogReader::start(connection, LOG, tail, cancel.clone());
+    let ids = until_caught_up(&mut events).await;
+    cancel.cancel();
+    ids
+}
+
+async fn until_caught_up(events: &mut mpsc::Receiver<LogEvent>) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    let work = async {
+        loop {
+            match events.recv().await.context("the reader has ended")? {
+                LogEvent::Record { record, .. } => ids.push(record.id),
+                LogEvent::CaughtUp => return Ok(()),
+                LogEvent::Restarted | LogEvent::Lost { .. } => {}
+                LogEvent::Skipped { offset, reason } => ensure!(false, "{offset}: {reason:?}"),
+            }
+        }
+    };
+    within("the end of the log", EVENTUALLY, work).await??;
+    Ok(ids)
+}
+
+/// Appends as the doctor does: the same records again until it succeeds. Returns how many attempts failed.
+async fn append(writer: &mut ActionLogWriter, records: &[ActionRecord]) -> Result<usize> {
+    let mut failed = 0;
+    loop {
+        match writer.append(records.to_vec()).await {
+            Ok(()) => return Ok(failed),
+            Err(error @ AppendError::Failed { .. }) => {
+                eprintln!("{error:?}");
+                failed += 1;
+                ensure!(failed < 20, "{error}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_is_written_once_by_one_writer() -> Result<()> {
+    let kafka = KafkaCluster::builder().start().await?;
+    let admin = Admin::new(connection(&kafka)?);
+    assert_eq!(admin.ensure_topic(&TopicSpec::actions_log(LOG, 3)).await?, TopicOutcome::Created);
+    leader_of(&admin, LOG, 0).await?;
+
+    let mut expected = a_newer_writer_fences_the_older(&kafka).await?;
+    a_batch_is_checked_before_it_is_written(&kafka).await?;
+    expected.extend(records_survive_the_death_of_leaders(&kafka, &admin).await?);
+
+    assert_eq!(committed_ids(&kafka).await?, expected, "Kafka's own consumer, read_committed");
+    assert_eq!(read(connection(&kafka)?, 100_000).await?, expected, "our own reader");
+    a_reader_starts_at_the_tail(&kafka, &expected).await?;
+    a_new_log_of_the_same_name_is_read_from_its_start(&kafka, &admin).await
+}
+
+async fn a_newer_writer_fences_the_older(kafka: &KafkaCluster) -> Result<Vec<String>> {
+    let mut first = open(kafka).await?;
+    first.append(records(["a1".into(), "a2".into()])).await?;
+    // The same again, as after a call whose answer was lost: nothing is written twice.
+    first.append(records(["a1".into(), "a2".into(), "a3".into()])).await?;
+    let mut second = open(kafka).await?;
+    assert_eq!(first.append(records(["late".into()])).await, Err(AppendError::Fenced));
+    second.append(records(["b1".into()])).await?;
+    // A fenced writer stays fenced, and does not fence the one that fenced it.
+    assert_eq!(first.append(records(["late".into()])).await, Err(AppendError::Fenced));
+    second.append(records(["b2".into()])).await?;
+    let expected = ["a1", "a2", "a3", "b1", "b2"].map(str::to_owned).to_vec();
+    assert_eq!(read(connection(kafka)?, 100).await?, expected);
+    Ok(expected)
+}
+
+async fn a_batch_is_checked_before_it_is_written(kafka: &KafkaCluster) -> Result<()> {
+    let mut writer = open(kafka).await?;
+    let mut large = record("large");
+    large.message = "x".repeat(1_000_000);
+    let error = writer.append(vec![record("small"), large]).await.unwrap_err();
+    assert!(matches!(&error, AppendError::TooLarge { id, .. } if id == "large"), "{error}");
+    writer.append(Vec::new()).await?;
+    Ok(())
+}
+
+/// Kills the log's leader, then the coordinator of its transactions, in the middle of appends.
+async fn records_survive_the_death_of_leaders(kafka: &KafkaCluster, admin: &Admin) -> Result<Vec<String>> {
+    let mut writer = open(kafka).await?;
+    let mut expected = Vec::new();
+    for round in ["leader", "coordinator", "hung leader"] {
+        let victim = match round {
+            "coordinator" => transaction_coordinator(kafka).await?,
+            _ => leader_of(admin, LOG, 0).await?.0,
+        };
+        let killed = AtomicBool::new(false);
+        let (some, enough) = (Notify::new(), 20);
+        let appending = async {
+            let (mut failed, mut after) = (0, 0);
+            for batch in 0.. {
+                let ids: Vec<String> = (0..3).map(|i| format!("{round}-{batch}-{i}")).collect();
+                failed += append(&mut writer, &records(ids.clone())).await?;
+                expected.extend(ids);
+                if batch == enough {
+                    some.notify_one();
+                }
+                after += usize::from(killed.load(Ordering::Relaxed));
+                if after == enough {
+                    break;
+                }
+            }
+            eprintln!("{round} {victim}: {failed} attempts failed");
+            anyhow::Ok(())
+        };
+        let killing = async {
+            some.notified().await;
+            match round {
+                "hung leader" => kafka.pause(victim)?,
+                _ => kafka.kill(victim).await?,
+            }
+            killed.store(true, Ordering::Relaxed);
+            Ok(())
+        };
+        let start = std::time::Instant::now();
+        tokio::try_join!(appending, killing)?;
+        eprintln!("{round} {victim}: {:.1?}", start.elapsed());
+        match round {
+            "hung leader" => kafka.resume(victim)?,
+            _ => kafka.start(victim).await?,
+        }
+        wait_until("all replicas of the log in sync", EVENTUALLY, || async {
+            let topics = admin.topics(Some(&[LOG, "__transaction_state"])).await.unwrap_or_default();
+            topics.len() == 2
+                && topics.iter().flat_map(|topic| &topic.partitions).all(|p| p.isr.len() == p.replicas.len())
+        })
+        .await?;
+    }
+    Ok(expected)
+}
+
+async fn transaction_coordinator(kafka: &KafkaCluster) -> Result<i32> {
+    let id = format!("doctorkafka-{}", kafka.cluster_id());
+    let arguments = ["describe", "--transactional-id", &id];
+    let text = tool(kafka, "org.apache.kafka.tools.TransactionsCommand", &arguments).await?;
+    let coordinator = text.lines().nth(1).and_then(|line| line.split_whitespace().next());
+    coordinator.and_then(|id| id.parse().ok()).with_context(|| format!("no coordinator in {text}"))
+}
+
+async fn a_reader_starts_at_the_tail(kafka: &KafkaCluster, all: &[String]) -> Result<()> {
+    // Each batch of three takes four offsets, the last of them for the end of its transaction.
+    let tail = read(connection(kafka)?, 8).await?;
+    assert_eq!(tail, all[all.len() - 6..]);
+    Ok(())
+}
+
+async fn a_new_log_of_the_same_name_is_read_from_its_start(
+    kafka: &KafkaCluster,
+    admin: &Admin,
+) -> Result<()> {
+    let mut events = ActionLogReader::start(connection(kafka)?, LOG, 1, CancellationToken::new());
+    until_caught_up(&mut events).await?;
+    tool(kafka, "org.apache.kafka.tools.TopicCommand", &["--delete", "--topic", LOG]).await?;
+    wait_until("the topic", EVENTUALLY, || async {
+        matches!(admin.ensure_topic(&TopicSpec::actions_log(LOG, 3)).await, Ok(TopicOutcome::Created))
+    })
+    .await?;
+    let mut writer = open(kafka).await?;
+    append(&mut writer, &records(["new".into()])).await?;
+    let work = async {
+        let mut restarted = false;
+        loop {
+            match events.recv().await.context("the reader has ended")? {
+                LogEvent::Restarted => restarted = true,
+                LogEvent::Record { record, .. } => {
+                    assert!(restarted, "{} before the news", record.id);
+                    assert_eq!(record.id, "new");
+                    return Ok(());
+                }
+                LogEvent::CaughtUp | LogEvent::Lost { .. } => {}
+                LogEvent::Skipped { offset, reason } => ensure!(false, "{offset}: {reason:?}"),
+            }
+        }
+    };
+    within("the record of the new log", EVENTUALLY, work).await?
+}

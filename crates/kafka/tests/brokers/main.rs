@@ -1,0 +1,9 @@
+//! The clients against real brokers.
+//!
+//! One program, because each of these tests starts a cluster and linking takes as long as one does.
+
+mod admin;
+mod election;
+mod log;
+mod reports;
+mod support;
