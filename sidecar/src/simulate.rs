@@ -12,10 +12,11 @@ const SPIKE: RangeInclusive<f64> = 85.0..=99.0;
 /// CPU in a spike that was asked for.
 const ASKED: f64 = 95.0;
 
-/// How long a spike, the calm before the first one and the calm between two last, seconds.
+/// How long a spike, the calm before the first one and the calm between two last, seconds. Mostly one broker of a small
+/// cluster is hot at a time: then there is somewhere to move work to.
 const SPIKE_SECONDS: RangeInclusive<f64> = 10.0..=20.0;
-const FIRST_CALM_SECONDS: RangeInclusive<f64> = 5.0..=25.0;
-const CALM_SECONDS: RangeInclusive<f64> = 20.0..=60.0;
+const FIRST_CALM_SECONDS: RangeInclusive<f64> = 5.0..=60.0;
+const CALM_SECONDS: RangeInclusive<f64> = 30.0..=90.0;
 
 /// How long the heartbeat stops, and goes on between two stops, seconds.
 const GAP_SECONDS: RangeInclusive<f64> = 12.0..=20.0;
@@ -48,7 +49,7 @@ struct Gaps {
 impl Simulator {
     /// The same seed and broker make the same simulation.
     pub fn new(seed: u64, broker: BrokerId, gaps: bool) -> Self {
-        let stream = |number: u64| Random::new([seed, u64::from(broker.0.unsigned_abs()), number]);
+        let stream = |number: u64| Random::new([u64::from(broker.0.unsigned_abs()), seed, number]);
         let mut random = stream(0);
         let until = Duration::from_secs_f64(random.within(&FIRST_CALM_SECONDS));
         let level = random.within(&CALM);

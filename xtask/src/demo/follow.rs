@@ -3,7 +3,7 @@
 use super::{
     control::Server,
     doctors,
-    reading::{Broker, Report},
+    reading::{Broker, Refusal, Report},
     screen::Screen,
     stage::Stage,
 };
@@ -126,13 +126,13 @@ impl Told {
             }
         }
         for refusal in &report.refusals {
-            if self.refused.insert((refusal.broker, refusal.rule.clone())) {
+            if self.refused.insert(refused(refusal)) {
                 events.push(Event::said("no advice", format!("{}: {}", refusal.rule, refusal.message)));
             }
         }
         // What is no longer said is news when it is said again.
         self.advised = report.advice.iter().map(|advice| advice.broker).collect();
-        self.refused = report.refusals.iter().map(|r| (r.broker, r.rule.clone())).collect();
+        self.refused = report.refusals.iter().map(refused).collect();
         events
     }
 
@@ -155,6 +155,13 @@ impl Told {
             }),
         }
     }
+}
+
+/// What tells one refusal from another: the rule, and the broker if the refusal speaks of it. A rule about the whole
+/// cluster says the same for every broker that it keeps from being relieved.
+fn refused(refusal: &Refusal) -> (Option<i32>, String) {
+    let named = |id: &i32| refusal.message.contains(&format!("broker {id}"));
+    (refusal.broker.filter(named), refusal.rule.clone())
 }
 
 #[cfg(test)]
@@ -202,6 +209,31 @@ mod tests {
         let other = report("Unhealthy", "HeartbeatLost", &[]);
         assert_eq!(texts(&mut told, &other), ["broker 2: Unhealthy   because"]);
         assert_eq!(told.news(2, &other), [Event::said("doctor 2", "leads, epoch 3")]);
+    }
+
+    #[test]
+    fn a_rule_about_the_whole_cluster_is_told_once() {
+        let mut told = Told::default();
+        let mut hot = report("Overloaded", "CpuAbove", &[]);
+        let refusal = |broker, rule: &str, message: &str| Refusal {
+            broker: Some(broker),
+            rule: rule.to_owned(),
+            message: message.to_owned(),
+        };
+        hot.refusals.push(refusal(1, "TooManyOverloaded", "2 of 3 brokers are overloaded"));
+        hot.refusals.push(refusal(2, "TooManyOverloaded", "2 of 3 brokers are overloaded"));
+        hot.refusals.push(refusal(1, "NothingToMove", "broker 1 leads nothing"));
+        hot.refusals.push(refusal(2, "NothingToMove", "broker 2 leads nothing"));
+        let refusals = texts(&mut told, &hot).split_off(2);
+        assert_eq!(
+            refusals,
+            [
+                "no advice: TooManyOverloaded: 2 of 3 brokers are overloaded",
+                "no advice: NothingToMove: broker 1 leads nothing",
+                "no advice: NothingToMove: broker 2 leads nothing",
+            ]
+        );
+        assert!(told.news(1, &hot).is_empty());
     }
 
     #[test]

@@ -90,7 +90,11 @@ impl Step {
             print!("\r\x1b[K");
         }
         let dots = ".".repeat(DOTS_TO.saturating_sub(what.chars().count() + 15).max(3));
-        println!("  {name:<12} {what} {dots} {outcome}   {} s", started.elapsed().as_secs());
+        let took = match started.elapsed().as_secs() {
+            0 => String::new(),
+            seconds => format!("   {seconds} s"),
+        };
+        println!("  {name:<12} {what} {dots} {outcome}{took}");
     }
 
     /// Ends the transient line, because something else is going to print now.
