@@ -2,6 +2,7 @@
 //!
 //! Every example is also given to `from_yaml`, which states the same rules for policies that no API server sees.
 
+mod cases;
 mod policies;
 mod reassignments;
 
