@@ -66,7 +66,7 @@ fn row(broker: &BrokerView, now: Timestamp) -> Markup {
                 " " span.host { (broker.host) @if let Some(rack) = &broker.rack { ", rack " (rack) } }
             }
             td role="cell" data-label=(COLUMNS[1]) { (state(broker.state)) }
-            td role="cell" data-label=(COLUMNS[2]) {
+            td.why role="cell" data-label=(COLUMNS[2]) {
                 span.message { (broker.message) }
                 " " span.reason { (broker.reason.as_str()) }
                 @if let (Some(leaders), Some(replicas)) = (broker.leaders, broker.replicas) {
@@ -79,10 +79,12 @@ fn row(broker: &BrokerView, now: Timestamp) -> Markup {
             }
             td.number role="cell" data-label=(COLUMNS[4]) { (percent(figures.memory_percent)) }
             td.number role="cell" data-label=(COLUMNS[5]) { (percent(figures.disk_percent)) }
-            td.number role="cell" data-label=(COLUMNS[6]) { (rate(figures.network_in)) }
-            td.number role="cell" data-label=(COLUMNS[7]) { (rate(figures.network_out)) }
-            td.number role="cell" data-label=(COLUMNS[8]) { (age(broker.since, now)) }
-            td.number role="cell" data-label=(COLUMNS[9]) {
+            td.number role="cell" data-label=(COLUMNS[6]) {
+                span { "in " (rate(figures.network_in)) } " "
+                span { "out " (rate(figures.network_out)) }
+            }
+            td.number role="cell" data-label=(COLUMNS[7]) { (age(broker.since, now)) }
+            td.number role="cell" data-label=(COLUMNS[8]) {
                 @match figures.last_heartbeat { Some(at) => { (age(at, now)) " ago" } None => (unknown()) }
             }
         }

@@ -26,8 +26,9 @@ pub(super) fn glance(policy: &PolicyView) -> Markup {
             Some(report) => @for (state, count) in counts(&report.summary).into_iter().filter(|(_, count)| *count > 0) {
                 span class=(super::figures::class(state)) {
                     span aria-hidden="true" { (sign(state)) }
-                    (count) " " (state.as_str().to_uppercase()) " "
+                    " " (count) " " (state.as_str().to_uppercase())
                 }
+                " "
             },
             None => span.unknown { "no engine" },
         }
@@ -209,7 +210,7 @@ fn action(record: &ActionRecord, now: Timestamp) -> Markup {
     };
     html! {
         tr role="row" {
-            td role="cell" data-label="Time" { span.clock { (clock(record.time)) } " " span.ago { (age(record.time, now)) " ago" } }
+            td role="cell" data-label="Time" { span.clock { (clock(record.time)) } " " span.ago { "(" (age(record.time, now)) " ago)" } }
             td role="cell" data-label="Action" class=(severity) { span aria-hidden="true" { (mark) } code { (record.kind.as_str()) } }
             td role="cell" data-label="Broker" { @match record.broker { Some(id) => (id), None => "all" } }
             td role="cell" data-label="Message" { (record.message) }

@@ -32,8 +32,8 @@ pub(super) fn percent(value: Option<f64>) -> Markup {
     html! {
         @match value.filter(|value| value.is_finite()) {
             Some(value) => {
+                span { (format!("{value:.0}%")) } " "
                 meter aria-hidden="true" min="0" max="100" value=(format!("{:.0}", value.clamp(0.0, 100.0))) {}
-                span { (format!("{value:.0}%")) }
             }
             None => (unknown()),
         }
@@ -44,7 +44,7 @@ pub(super) fn percent(value: Option<f64>) -> Markup {
 pub(super) fn rate(value: Option<f64>) -> Markup {
     html! {
         @match value.filter(|value| value.is_finite()) {
-            Some(value) => span { (bytes(value)) "/s" },
+            Some(value) => { (bytes(value)) "/s" }
             None => (unknown()),
         }
     }
