@@ -49,7 +49,6 @@ async fn exactly_the_killed_broker_is_unhealthy_in_ten_rounds() {
             actions.iter().filter(|a| a.kind == ActionKind::Recovered).count() >= ROUNDS
         })
         .await;
-    let wanted: Vec<_> =
-        victims.iter().map(|id| (ActionKind::AlertUnhealthy, Some(BrokerId(*id)))).collect();
+    let wanted: Vec<_> = victims.iter().map(|id| (ActionKind::AlertUnhealthy, Some(BrokerId(*id)))).collect();
     assert_eq!(alerts(&actions), wanted, "one alert for each kill, and no other");
 }

@@ -40,7 +40,12 @@ impl Reporter {
                 sampled_at: Timestamp::now(),
                 uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap(),
                 interval_ms: 1000,
-                process: Process { state: ProcessState::Running, pid: Some(1), started_at: None, restarts: 0 },
+                process: Process {
+                    state: ProcessState::Running,
+                    pid: Some(1),
+                    started_at: None,
+                    restarts: 0,
+                },
                 probe: Some(Probe { ok: true, round_trip_ms: Some(0.4), error: None }),
                 cpu: Some(Cpu { percent: cpu, used_cores: cpu / 100.0, limit_cores: 1.0 }),
                 memory: None,
@@ -70,7 +75,11 @@ async fn an_overloaded_broker_is_told_with_advice_and_its_recovery() {
     assert_eq!(state_of(&doctor.watch.newest(), 2).0, "Healthy", "two seconds are not three");
     let needed = reporter.report(95.2, 1).await;
     let (_, told) = tokio::join!(reporter.report(95.2, 3), doctor.until_state(2, "Overloaded", 10));
-    assert!(told - needed < Duration::from_secs(3), "overload told {:?} after the last needed report", told - needed);
+    assert!(
+        told - needed < Duration::from_secs(3),
+        "overload told {:?} after the last needed report",
+        told - needed
+    );
     reporter.report(75.0, 3).await;
     assert_eq!(state_of(&doctor.watch.newest(), 2).0, "Overloaded", "75% is not below 70%");
     let ((), _) = tokio::join!(
@@ -137,7 +146,9 @@ async fn a_lost_collector_a_dead_process_and_a_hung_one_are_told_apart() {
     assert_eq!(unhealthy.iter().filter(|id| **id == 2).count(), 1, "{unhealthy:?}");
     assert_eq!(unhealthy.iter().filter(|id| **id == 3).count(), 1, "{unhealthy:?}");
     let actions = world
-        .actions_until("three recoveries", |a| a.iter().filter(|a| a.kind == ActionKind::Recovered).count() >= 3)
+        .actions_until("three recoveries", |a| {
+            a.iter().filter(|a| a.kind == ActionKind::Recovered).count() >= 3
+        })
         .await;
     let unhealthy = |id| (ActionKind::AlertUnhealthy, Some(BrokerId(id)));
     assert_eq!(alerts(&actions), [2, 3, 1].map(unhealthy), "{actions:#?}");

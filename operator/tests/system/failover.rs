@@ -36,7 +36,9 @@ async fn a_stopped_leader_hands_over_and_a_killed_one_is_replaced() {
     assert!(killed.elapsed() < SESSION + Duration::from_secs(5), "take-over took {:?}", killed.elapsed());
 
     let actions = world
-        .actions_until("three leaders", |a| a.iter().filter(|a| a.kind == ActionKind::LeaderStarted).count() == 3)
+        .actions_until("three leaders", |a| {
+            a.iter().filter(|a| a.kind == ActionKind::LeaderStarted).count() == 3
+        })
         .await;
     let epochs: Vec<u64> = actions.iter().map(|action| action.epoch).collect();
     assert!(epochs.is_sorted(), "epochs rise: {epochs:?}");

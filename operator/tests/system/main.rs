@@ -9,5 +9,6 @@ mod blindness;
 mod crashes;
 mod diagnosis;
 mod failover;
+mod kubernetes;
 mod outage;
 mod world;

@@ -22,8 +22,7 @@ async fn kafka_wholly_down_is_said_and_survived() {
     assert!(error.contains(world.kafka.broker(1).address()), "{error}");
     assert!(error.to_lowercase().contains("refused"), "{error}");
 
-    let (one, two, three) =
-        tokio::join!(world.kafka.start(1), world.kafka.start(2), world.kafka.start(3));
+    let (one, two, three) = tokio::join!(world.kafka.start(1), world.kafka.start(2), world.kafka.start(3));
     one.and(two).and(three).unwrap();
     doctor.watch.until("Kafka is reachable", 60, |report| report["kafka"]["reachable"] == true).await;
     doctor.until_all_healthy().await;

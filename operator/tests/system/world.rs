@@ -81,17 +81,25 @@ impl World {
             .args(["--from-beginning", "--isolation-level", "read_committed", "--timeout-ms", "8000"]);
         let output = command.output().await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        text.lines().map(|line| ActionRecord::decode(line.as_bytes()).unwrap()).collect()
+        // Kafka's logging goes to the same place.
+        let records = text.lines().filter(|line| line.starts_with('{'));
+        records.map(|line| ActionRecord::decode(line.as_bytes()).unwrap()).collect()
     }
 
     /// Waits until the actions log, read by Kafka's own consumer, has records that satisfy `enough`.
-    pub async fn actions_until(&self, what: &str, enough: impl Fn(&[ActionRecord]) -> bool) -> Vec<ActionRecord> {
-        wait_until(what, Duration::from_secs(60), || async {
+    pub async fn actions_until(
+        &self,
+        what: &str,
+        enough: impl Fn(&[ActionRecord]) -> bool,
+    ) -> Vec<ActionRecord> {
+        let waited = wait_until(what, Duration::from_secs(60), || async {
             let actions = self.actions().await;
             enough(&actions).then_some(actions)
-        })
-        .await
-        .unwrap()
+        });
+        match waited.await {
+            Ok(actions) => actions,
+            Err(error) => panic!("{error}\n{:#?}", self.actions().await),
+        }
     }
 
     /// The leader of a partition, by the cluster's metadata.
@@ -113,6 +121,16 @@ impl World {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // What the processes said is what one wants to read now.
+            self.folder.disable_cleanup(true);
+            eprintln!("logs: {}", self.folder.path().display());
+        }
+    }
+}
+
 /// A program of this workspace, from the target folder of this test.
 pub fn binary(name: &str) -> PathBuf {
     let path = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join(name);
@@ -123,7 +141,6 @@ pub fn binary(name: &str) -> PathBuf {
 /// A doctor in standalone mode.
 pub struct Doctor {
     pub process: Process,
-    pub api: String,
     pub watch: Watch,
 }
 
@@ -131,14 +148,15 @@ impl Doctor {
     pub fn start(name: &str, policy: &Path, folder: &Path) -> Self {
         let api = format!("127.0.0.1:{}", free_port().unwrap());
         let mut command = Command::new(env!("CARGO_BIN_EXE_doctorkafka-operator"));
-        command
-            .arg("standalone")
-            .arg("--policy")
-            .arg(policy)
-            .args(["--api-listen", &api, "--dashboard-listen", "off"]);
+        command.arg("standalone").arg("--policy").arg(policy).args([
+            "--api-listen",
+            &api,
+            "--dashboard-listen",
+            "off",
+        ]);
         let process = Process::spawn(name, command, &folder.join(format!("{name}.log"))).unwrap();
         let watch = Watch::start(&api);
-        Self { process, api, watch }
+        Self { process, watch }
     }
 
     pub fn role(&self) -> String {
@@ -172,6 +190,8 @@ pub fn state_of(report: &Value, id: i32) -> (String, String) {
 
 /// A state that a broker was said to be in, from this moment on.
 #[derive(Debug, Clone)]
+// The reason is for people: it is in what a failed test prints.
+#[allow(dead_code)]
 pub struct Seen {
     pub at: Instant,
     pub broker: i32,
@@ -204,7 +224,9 @@ impl Watch {
                 for broker in report["brokers"].as_array().into_iter().flatten() {
                     let id = i32::try_from(broker["id"].as_i64().unwrap()).unwrap();
                     let (state, reason) = state_of(&report, id);
-                    if states.insert(id, (state.clone(), reason.clone())) != Some((state.clone(), reason.clone())) {
+                    if states.insert(id, (state.clone(), reason.clone()))
+                        != Some((state.clone(), reason.clone()))
+                    {
                         seen.lock().unwrap().push(Seen { at: Instant::now(), broker: id, state, reason });
                     }
                 }
@@ -230,7 +252,8 @@ impl Watch {
 
     /// Waits until the newest report satisfies `enough`; gives the moment.
     pub async fn until(&self, what: &str, seconds: u64, enough: impl Fn(&Value) -> bool) -> Instant {
-        let result = wait_until(what, Duration::from_secs(seconds), || async { enough(&self.newest()) }).await;
+        let result =
+            wait_until(what, Duration::from_secs(seconds), || async { enough(&self.newest()) }).await;
         if let Err(error) = result {
             panic!("{error}\nnewest report: {:#}\nseen: {:#?}", self.newest(), self.seen());
         }
