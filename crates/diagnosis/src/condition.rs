@@ -261,3 +261,77 @@ pub(crate) fn percent_beside(percent: f64, limit: f64) -> String {
 fn round(percent: f64) -> f64 {
     (percent * 10.0).round() / 10.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{absent, report};
+
+    fn diagnosis(state: BrokerState, reason: Reason) -> Diagnosis {
+        Diagnosis {
+            state,
+            reason,
+            since: Moment(0),
+            message: String::new(),
+            evidence: Evidence::new(),
+            resource: None,
+        }
+    }
+
+    fn memory(reports: impl IntoIterator<Item = (BrokerReport, u64)>) -> Memory {
+        let mut memory = Memory::new(Moment(0));
+        for (report, at) in reports {
+            memory.observe(report, Some(Moment(at)), Moment(at), &Detection::default());
+        }
+        memory
+    }
+
+    fn state(memory: &Memory, before: &Diagnosis, fenced: Option<Moment>) -> Option<BrokerState> {
+        judge(memory, Some(before), fenced, &Detection::default()).map(|finding| finding.state)
+    }
+
+    fn seconds(range: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = (BrokerReport, u64)> {
+        range.map(|second| (report(second * 1_000), second * 1_000))
+    }
+
+    #[test]
+    fn news_from_a_while_ago_makes_nothing_worse_and_may_make_it_better() {
+        let healthy = diagnosis(BrokerState::Healthy, Reason::WithinLimits);
+        let down = diagnosis(BrokerState::Unhealthy, Reason::ProcessDown);
+        let late = memory(seconds(0..=5).chain([(absent(6_000), 20_000)]));
+        assert_eq!(state(&late, &healthy, None), None);
+        assert_eq!(state(&late, &down, None), Some(BrokerState::Unhealthy));
+        let late = memory(seconds(0..=5).chain([(report(6_000), 20_000)]));
+        assert_eq!(state(&late, &down, None), Some(BrokerState::Healthy));
+    }
+
+    #[test]
+    fn fenced_counts_for_a_broker_that_was_heard_after_the_controller_was_asked() {
+        let healthy = diagnosis(BrokerState::Healthy, Reason::WithinLimits);
+        let memory = memory(seconds(0..=10));
+        assert_eq!(state(&memory, &healthy, Some(Moment(10_001))), None, "it may have died before that");
+        assert_eq!(state(&memory, &healthy, Some(Moment(10_000))), Some(BrokerState::Unhealthy));
+    }
+
+    #[test]
+    fn three_good_reports_end_what_was_wrong() {
+        let down = diagnosis(BrokerState::Unhealthy, Reason::ProcessDown);
+        let reports = |good| memory([(absent(0), 0)].into_iter().chain(seconds(1..=good)));
+        assert_eq!(state(&reports(2), &down, None), None);
+        assert_eq!(state(&reports(3), &down, None), Some(BrokerState::Healthy));
+    }
+
+    #[test]
+    fn an_overload_whose_figure_is_gone_is_told_as_that() {
+        let gauge = Gauge { hot: true, ..Gauge::default() };
+        let finding = overloaded(Resource::Cpu, &gauge, Detection::default().cpu);
+        assert_eq!(finding.message, "CPU usage was over 80% and is not reported any more");
+        assert!(!finding.evidence.contains_key("cpuPercent"));
+    }
+
+    #[test]
+    fn a_percentage_never_looks_equal_to_the_limit_it_exceeds() {
+        assert_eq!(percent_beside(95.2, 80.0), "95%");
+        assert_eq!(percent_beside(80.3, 80.0), "80.3%");
+    }
+}

@@ -10,7 +10,8 @@ use crate::{
     controller::ControllerWatch,
     memory::Memory,
     path::PathClock,
-    silence::{Listener, LostBecause, Silence},
+    silence::{Listener, Silence},
+    unheard::Unheard,
 };
 
 /// A state stands for at least this long, however fast the news.
@@ -251,6 +252,8 @@ impl Diagnostician {
             })
         };
         let state = before.map_or(BrokerState::Unknown, |before| before.state);
+        let last = memory.report.as_ref();
+        let unheard = Unheard { last, before, registration, probe: self.probes.get(&id).copied() };
         match silence {
             Silence::Heard => {
                 let fenced = registration == Some(Registration::Fenced);
@@ -258,7 +261,7 @@ impl Diagnostician {
                 condition::judge(memory, before, asked, &self.detection).or_else(unknown)
             }
             Silence::Undecided => unknown(),
-            Silence::Lost(because) => Some(self.lost(id, memory, before, because, registration)),
+            Silence::Lost(because) => Some(unheard.lost(because, self.detection.heartbeat_timeout)),
             // A broker that was known to be down before the doctor lost its hearing is still down.
             _ if state == BrokerState::Unhealthy => None,
             Silence::AllSilent => Some(Finding::new(
@@ -266,85 +269,14 @@ impl Diagnostician {
                 Reason::AllSilent,
                 "every broker fell silent: the collectors, the metrics topic or the doctor's own connection is at fault",
             )),
-            Silence::PathUnavailable => Some(self.path_unavailable(id)),
+            Silence::PathUnavailable => {
+                let quorum_has_leader = self.facts.as_ref().is_some_and(|facts| facts.controller.is_some());
+                Some(unheard.path_unavailable(quorum_has_leader))
+            }
             Silence::KafkaUnreachable => {
                 Some(Finding::new(BrokerState::Unknown, Reason::KafkaUnreachable, "Kafka cannot be reached"))
             }
         }
-    }
-
-    fn path_unavailable(&self, id: BrokerId) -> Finding {
-        let probe = self.probes.get(&id);
-        let probed = match probe {
-            Some(DirectProbe::Answered) => "; it answers the doctor",
-            Some(DirectProbe::Refused) => "; its listener refuses the doctor's connections",
-            Some(DirectProbe::Silent) => "; it does not answer the doctor",
-            None => "",
-        };
-        let without_controller = self.facts.as_ref().is_some_and(|facts| facts.controller.is_none());
-        let counted = if without_controller {
-            "the quorum has no leader"
-        } else {
-            "the controller counts the broker in"
-        };
-        let finding = Finding::new(
-            BrokerState::Unknown,
-            Reason::PathUnavailable,
-            format!("the doctor cannot read the partition that its reports come by; {counted}{probed}"),
-        );
-        match probe {
-            Some(probe) => finding.with("directProbe", probe.as_str()),
-            None => finding,
-        }
-    }
-
-    fn lost(
-        &self,
-        id: BrokerId,
-        memory: &Memory,
-        before: Option<&Diagnosis>,
-        because: LostBecause,
-        registration: Option<Registration>,
-    ) -> Finding {
-        let down = |before: &&Diagnosis| {
-            before.state == BrokerState::Unhealthy && before.reason != Reason::HeartbeatLost
-        };
-        if let Some(before) = before.filter(down) {
-            // What it was found to be while it could be seen says more than that it is silent now.
-            let mut finding = Finding::new(before.state, before.reason, before.message.clone());
-            finding.evidence = before.evidence.clone();
-            return finding;
-        }
-        let timeout = self.detection.heartbeat_timeout;
-        let probe = self.probes.get(&id);
-        let known = match (because, registration, probe) {
-            (_, Some(Registration::Fenced), _) => "; fenced by the controller",
-            (LostBecause::ControllerGone, ..) => {
-                "; its listener refuses connections, and another controller took its place"
-            }
-            (_, _, Some(DirectProbe::Answered)) => {
-                "; the broker answers the doctor, so its collector is at fault"
-            }
-            (_, _, Some(DirectProbe::Refused)) => "; its listener refuses connections",
-            (_, Some(Registration::Active), _) => "; the controller still counts it in",
-            _ => "",
-        };
-        let goodbye = memory.report.as_ref().is_some_and(|report| report.goodbye.is_some());
-        let said = if goodbye { "; the collector had said goodbye" } else { "" };
-        let mut finding = Finding::new(
-            BrokerState::Unhealthy,
-            Reason::HeartbeatLost,
-            format!("no heartbeat for more than {timeout:?}{known}{said}"),
-        )
-        .with("heartbeatTimeoutMs", u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))
-        .with("goodbye", goodbye);
-        if let Some(registration) = registration {
-            finding = finding.with("fenced", registration == Registration::Fenced);
-        }
-        if let Some(probe) = probe {
-            finding = finding.with("directProbe", probe.as_str());
-        }
-        finding
     }
 
     /// Makes a finding the diagnosis. What has not changed keeps its time, its sentence and its evidence; of a broker that

@@ -6,8 +6,8 @@
 //! How the modules go together: [`Diagnostician`] takes in reports, proofs of the reports' path and cluster facts.
 //! `path` knows how long a broker *could* have been heard, `controller` how far the controller's word goes, and `memory`
 //! what was last heard of a broker: of which sidecar (`runs`), how late (`punctuality`), of which process (`process`) and
-//! with which resources over their limits (`resources`). `silence` decides what not hearing means, and `condition` what
-//! the newest report means.
+//! with which resources over their limits (`resources`). `silence` decides what not hearing means, `unheard` puts it
+//! into words, and `condition` says what the newest report means.
 
 mod condition;
 mod controller;
@@ -21,8 +21,11 @@ mod process;
 mod punctuality;
 mod resources;
 mod runs;
+#[cfg(test)]
+mod sample;
 mod silence;
 mod state;
+mod unheard;
 
 pub use detection::{Detection, Threshold};
 pub use diagnostician::{Diagnosis, Diagnostician, Intake};

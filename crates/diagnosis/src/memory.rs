@@ -189,3 +189,84 @@ impl Memory {
         self.good_reports = if good { self.good_reports.saturating_add(1) } else { 0 };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{absent, report};
+
+    /// A broker of which a report came each second until the moment 10 s, with uptimes from 0.
+    fn known() -> Memory {
+        let mut memory = Memory::new(Moment(0));
+        for second in 0..=10 {
+            let now = Moment(second * 1_000);
+            assert!(memory.observe(report(second * 1_000), Some(now), now, &Detection::default()));
+        }
+        memory
+    }
+
+    #[test]
+    fn what_is_older_than_the_doctor_is_shown_and_proves_no_life() {
+        let mut memory = Memory::new(Moment(0));
+        assert!(memory.observe(report(5_000), None, Moment(100), &Detection::default()));
+        assert_eq!(memory.heard, None);
+        assert_eq!(memory.report.as_ref().map(|report| report.sequence), Some(6));
+        assert_eq!(memory.good_reports, 0);
+    }
+
+    #[test]
+    fn what_is_older_than_the_doctor_displaces_nothing_that_is_not() {
+        let mut memory = known();
+        let old = BrokerReport { incarnation: 9, ..absent(500) };
+        assert!(!memory.observe(old, None, Moment(10_100), &Detection::default()));
+        assert_eq!(memory.report.as_ref().map(|report| report.incarnation), Some(1));
+    }
+
+    #[test]
+    fn a_report_that_waited_counts_as_of_when_it_was_taken() {
+        let mut memory = known();
+        memory.observe(report(11_000), Some(Moment(19_000)), Moment(19_000), &Detection::default());
+        assert_eq!(memory.heard, Some(Moment(11_000)));
+        assert!(memory.late);
+        memory.observe(report(19_000), Some(Moment(19_000)), Moment(19_000), &Detection::default());
+        assert_eq!(memory.heard, Some(Moment(19_000)));
+        assert!(!memory.late);
+    }
+
+    #[test]
+    fn a_report_was_taken_before_it_was_appended() {
+        let mut memory = known();
+        // The first report of another run: nothing is known of its delay but when Kafka got it.
+        let other = BrokerReport { incarnation: 2, ..report(40_000) };
+        memory.observe(other, Some(Moment(12_000)), Moment(50_000), &Detection::default());
+        assert_eq!(memory.heard, Some(Moment(12_000)));
+        assert!(memory.late, "and so it may be old");
+    }
+
+    #[test]
+    fn good_reports_count_from_the_last_gap() {
+        let mut memory = known();
+        assert_eq!(memory.good_reports, 11);
+        memory.observe(report(16_000), Some(Moment(16_000)), Moment(16_000), &Detection::default());
+        assert_eq!(memory.good_reports, 1);
+    }
+
+    #[test]
+    fn a_look_that_missed_a_process_which_answers_is_no_end_of_it() {
+        let mut memory = known();
+        let missed = BrokerReport { probe: report(0).probe, ..absent(11_000) };
+        memory.observe(missed, Some(Moment(11_000)), Moment(11_000), &Detection::default());
+        assert!(memory.process.as_ref().is_some_and(|process| process.served));
+        memory.observe(absent(12_000), Some(Moment(12_000)), Moment(12_000), &Detection::default());
+        assert_eq!(memory.process, None);
+    }
+
+    #[test]
+    fn a_restarted_sidecar_recognises_the_process_that_has_served() {
+        let mut memory = known();
+        let mut hung = BrokerReport { incarnation: 2, ..report(1_000) };
+        hung.probe = absent(0).probe;
+        memory.observe(hung, Some(Moment(11_000)), Moment(11_000), &Detection::default());
+        assert!(memory.process.as_ref().is_some_and(|process| process.served));
+    }
+}

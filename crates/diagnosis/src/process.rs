@@ -61,3 +61,71 @@ impl SeenProcess {
         self.age_then.is_some_and(|age| age + since < RECOVERY)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use jiff::SignedDuration;
+
+    const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+    #[test]
+    fn an_absent_process_is_none() {
+        assert_eq!(SeenProcess::of(&sample::absent(0)), None);
+    }
+
+    #[test]
+    fn another_pid_or_one_more_restart_is_another_process() {
+        let seen = |edit: fn(&mut BrokerReport)| {
+            let mut report = sample::report(1_000);
+            edit(&mut report);
+            SeenProcess::of(&report).unwrap()
+        };
+        let first = seen(|_| ());
+        assert!(first.is(&seen(|report| report.process.started_at = None)), "its start is read inexactly");
+        assert!(!first.is(&seen(|report| report.process.pid = Some(8))));
+        assert!(
+            !first.is(&seen(|report| report.process.restarts = 1)),
+            "a container gives the same pid again"
+        );
+    }
+
+    #[test]
+    fn across_runs_the_start_tells() {
+        let seen = |moved: SignedDuration| {
+            let mut report = sample::report(0);
+            report.process.started_at = report.process.started_at.map(|started| started + moved);
+            SeenProcess::of(&report).unwrap()
+        };
+        let first = seen(SignedDuration::ZERO);
+        assert!(first.is_across_runs(&seen(SignedDuration::from_millis(900))));
+        assert!(!first.is_across_runs(&seen(SignedDuration::from_secs(20))));
+    }
+
+    #[test]
+    fn the_age_goes_on_by_the_monotonic_clock_whatever_the_wall_clock_does() {
+        // Two minutes old in the first report.
+        let process = SeenProcess::of(&sample::report(0)).unwrap();
+        let mut later = sample::report(27 * 60_000);
+        later.sampled_at += HOUR;
+        assert!(process.may_be_starting(&later));
+        later.sampled_at -= HOUR * 2;
+        assert!(process.may_be_starting(&later));
+        assert!(!process.may_be_starting(&sample::report(28 * 60_000)));
+    }
+
+    #[test]
+    fn a_process_of_unknown_age_is_not_taken_to_be_starting() {
+        let mut report = sample::report(0);
+        report.process.started_at = None;
+        assert!(!SeenProcess::of(&report).unwrap().may_be_starting(&report));
+    }
+
+    #[test]
+    fn a_start_in_the_future_is_a_start_just_now() {
+        let mut report = sample::report(0);
+        report.process.started_at = Some(report.sampled_at + HOUR);
+        assert!(SeenProcess::of(&report).unwrap().may_be_starting(&report));
+    }
+}

@@ -65,3 +65,62 @@ impl Runs {
         Some(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn report(incarnation: u64, sequence: u64) -> BrokerReport {
+        BrokerReport { incarnation, sequence, ..sample::report(0) }
+    }
+
+    #[test]
+    fn repeats_and_older_reports_are_known() {
+        let mut runs = Runs::default();
+        assert_eq!(runs.follow(&report(1, 5), false), Standing::TakenUp);
+        assert_eq!(runs.follow(&report(1, 5), false), Standing::Known);
+        assert_eq!(runs.follow(&report(1, 4), false), Standing::Known);
+        assert_eq!(runs.follow(&report(1, 7), false), Standing::Followed);
+    }
+
+    #[test]
+    fn a_restarted_sidecar_is_followed_at_once_and_its_predecessor_no_more() {
+        let mut runs = Runs::default();
+        runs.follow(&report(1, 100), false);
+        assert_eq!(runs.follow(&report(2, 1), false), Standing::TakenUp);
+        assert_eq!(runs.follow(&report(1, 101), false), Standing::Known, "it was still under way");
+        assert_eq!(runs.follow(&report(2, 2), false), Standing::Followed);
+    }
+
+    #[test]
+    fn the_other_of_two_is_followed_when_the_followed_one_falls_silent() {
+        let mut runs = Runs::default();
+        runs.follow(&report(1, 1), false);
+        runs.follow(&report(2, 1), false);
+        assert_eq!(runs.follow(&report(1, 2), false), Standing::Known);
+        assert_eq!(runs.follow(&report(1, 3), true), Standing::TakenUp);
+        assert_eq!(runs.follow(&report(2, 2), false), Standing::Known);
+    }
+
+    #[test]
+    fn what_was_there_before_the_doctor_looked_is_not_followed_and_not_new_again() {
+        let mut runs = Runs::default();
+        assert_eq!(runs.notice(&report(1, 5)), Standing::Followed);
+        assert_eq!(runs.notice(&report(1, 5)), Standing::Known);
+        assert_eq!(runs.follow(&report(1, 5), true), Standing::Known);
+        assert_eq!(runs.follow(&report(1, 6), true), Standing::TakenUp);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_keeps_the_run_that_is_followed() {
+        let mut runs = Runs::default();
+        runs.follow(&report(1, 50), false);
+        for incarnation in 2..100 {
+            runs.notice(&report(incarnation, 1));
+        }
+        assert!(runs.seen.len() <= KEPT);
+        assert_eq!(runs.follow(&report(1, 50), false), Standing::Known);
+        assert_eq!(runs.follow(&report(1, 51), false), Standing::Followed);
+    }
+}

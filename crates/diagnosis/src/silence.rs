@@ -135,3 +135,117 @@ impl Listener<'_> {
         path.filter(up_to_date).map_or(Duration::ZERO, |path| path.proven_since(base))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BrokerFacts, Detection, PathMark, sample};
+
+    const SILENT: BrokerId = BrokerId(1);
+
+    /// Two brokers, of which the second is heard all the time and the first fell silent at moment 0.
+    struct Case {
+        facts: Option<ClusterFacts>,
+        path: PathClock,
+        probe: Option<DirectProbe>,
+        controller: ControllerWatch,
+    }
+
+    impl Case {
+        fn new(registration: Registration, looked: u64) -> Self {
+            let facts = BrokerFacts { registration, home: 0 };
+            let controller = Some((BrokerId(2), 1));
+            let brokers = [(SILENT, facts), (BrokerId(2), facts)].into();
+            Self {
+                facts: Some(ClusterFacts { at: Moment(looked), brokers, names_fenced: true, controller }),
+                path: PathClock::default(),
+                probe: None,
+                controller: ControllerWatch::default(),
+            }
+        }
+
+        fn at(&self, now: u64) -> Silence {
+            let heard = |at| {
+                let mut memory = Memory::new(Moment(0));
+                memory.observe(sample::report(0), Some(Moment(at)), Moment(at), &Detection::default());
+                memory
+            };
+            let listener = Listener {
+                now: Moment(now),
+                heartbeat_timeout: Duration::from_secs(10),
+                listening_since: Moment(0),
+                facts: self.facts.as_ref(),
+                controller: &self.controller,
+                paths: &[(0, self.path.clone())].into(),
+                probes: &self.probe.map(|probe| (SILENT, probe)).into_iter().collect(),
+            };
+            listener.judge(&[(SILENT, heard(0)), (BrokerId(2), heard(now))].into())[&SILENT]
+        }
+    }
+
+    fn proven(from: u64, to: u64) -> PathClock {
+        let mut path = PathClock::default();
+        for at in (from..=to).step_by(200) {
+            path.mark(PathMark { at: Moment(at), end: 0 });
+        }
+        path
+    }
+
+    #[test]
+    fn a_heartbeat_is_missing_from_the_moment_it_was_due() {
+        let mut case = Case::new(Registration::Active, 11_000);
+        case.path = proven(0, 11_200);
+        assert_eq!(case.at(11_000), Silence::Heard);
+        assert_eq!(case.at(11_200), Silence::Lost(LostBecause::PathProven));
+    }
+
+    #[test]
+    fn time_in_which_it_could_not_have_been_heard_does_not_count() {
+        let mut case = Case::new(Registration::Active, 14_000);
+        case.path = proven(4_000, 14_000);
+        assert_eq!(case.at(14_000), Silence::Undecided);
+    }
+
+    #[test]
+    fn what_was_proven_a_while_ago_says_nothing_about_now() {
+        let mut case = Case::new(Registration::Active, 30_000);
+        case.path = proven(0, 20_000);
+        assert_eq!(case.at(22_500), Silence::Lost(LostBecause::PathProven));
+        assert_eq!(case.at(30_000), Silence::Undecided);
+    }
+
+    #[test]
+    fn without_a_path_the_controller_has_the_word() {
+        assert_eq!(Case::new(Registration::Fenced, 12_000).at(12_000), Silence::Lost(LostBecause::Fenced));
+        assert_eq!(Case::new(Registration::Active, 12_000).at(12_000), Silence::Undecided);
+        assert_eq!(Case::new(Registration::Fenced, 6_000).at(12_000), Silence::Undecided, "of a while ago");
+    }
+
+    #[test]
+    fn patience_ends_after_three_timeouts() {
+        assert_eq!(Case::new(Registration::Active, 33_000).at(33_000), Silence::Undecided);
+        assert_eq!(Case::new(Registration::Active, 33_000).at(33_001), Silence::PathUnavailable);
+    }
+
+    #[test]
+    fn a_refused_connection_is_proof_against_a_lost_controller_only() {
+        let mut case = Case::new(Registration::Active, 12_000);
+        case.probe = Some(DirectProbe::Refused);
+        assert_eq!(case.at(12_000), Silence::Undecided);
+        let was = case.facts.clone().map(|facts| ClusterFacts { controller: Some((SILENT, 0)), ..facts });
+        for facts in [was, case.facts.clone()].iter().flatten() {
+            case.controller.look(facts);
+        }
+        assert_eq!(case.at(12_000), Silence::Lost(LostBecause::ControllerGone));
+        case.probe = Some(DirectProbe::Silent);
+        assert_eq!(case.at(12_000), Silence::Undecided);
+    }
+
+    #[test]
+    fn a_kafka_that_has_told_nothing_for_a_whole_timeout_is_out_of_reach() {
+        assert_eq!(Case::new(Registration::Active, 5_000).at(16_000), Silence::Undecided);
+        assert_eq!(Case::new(Registration::Active, 5_000).at(16_001), Silence::KafkaUnreachable);
+        let nothing = Case { facts: None, ..Case::new(Registration::Active, 0) };
+        assert_eq!(nothing.at(12_000), Silence::KafkaUnreachable);
+    }
+}

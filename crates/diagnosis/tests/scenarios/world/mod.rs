@@ -82,7 +82,7 @@ impl World {
         for id in world.ids() {
             world.start_sidecar(id);
         }
-        world.run(60_000);
+        world.run(10_000);
         world
     }
 
