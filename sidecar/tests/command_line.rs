@@ -1,0 +1,68 @@
+//! What a person sees who starts the sidecar wrongly. No broker is needed.
+
+use std::{
+    net::TcpListener,
+    process::{Command, Output},
+};
+
+fn sidecar(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_doctorkafka-sidecar"));
+    for variable in ["BROKER_ID", "KAFKA_BROKERS", "LISTEN_ADDRESS", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
+    command.args(args).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let output = sidecar(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = said(&output);
+    assert!(said.contains("--broker-id") && said.contains("--kafka-brokers"), "{said}");
+}
+
+#[test]
+fn bad_values_and_unknown_flags_exit_with_2() {
+    for args in [
+        ["--broker-id=x", "--kafka-brokers=localhost:9092"],
+        ["--broker-id=1", "--kafka-brokers=localhost"],
+        ["--broker-id=1", "--no-such-flag"],
+    ] {
+        assert_eq!(sidecar(&args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn the_environment_counts_as_flags_do() {
+    let output = Command::new(env!("CARGO_BIN_EXE_doctorkafka-sidecar"))
+        .env("BROKER_ID", "many")
+        .env("KAFKA_BROKERS", "localhost:9092")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("node.id"), "{}", said(&output));
+}
+
+#[test]
+fn a_busy_port_is_named_with_the_way_out() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = sidecar(&["--broker-id=1", "--kafka-brokers=127.0.0.1:1", &format!("--listen={address}")]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = said(&output);
+    assert!(said.contains(&address) && said.contains("--listen"), "{said}");
+}
+
+#[test]
+fn help_teaches() {
+    let output = sidecar(&["--help"]);
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout);
+    for word in ["Examples:", "BROKER_ID", "KAFKA_BROKERS", "--simulate", "/metrics"] {
+        assert!(text.contains(word), "{word}");
+    }
+}
