@@ -161,35 +161,29 @@ async fn a_leader_that_was_stopped_stands_by(
 }
 
 /// The broker that coordinates the group dies, and with it every heartbeat. Whatever happens to leadership meanwhile,
-/// there is one leader afterwards, and never two.
+/// there are never two leaders, and there is one afterwards.
 async fn leadership_survives_the_coordinator(kafka: &KafkaCluster, admin: &Admin) -> Result<()> {
-    let mut first = join(kafka)?;
-    let mut second = join(kafka)?;
-    // The stranger of the test before has ended with its handle.
-    let led = |a: &Member, b: &Member| u8::from(a.leads()) + u8::from(b.leads());
-    wait_until("a leader", EVENTUALLY, || async { led(&first, &second) == 1 }).await?;
+    let members = [join(kafka)?, join(kafka)?];
+    let leaders = || members.iter().filter(|member| member.leads()).count();
+    wait_until("a leader", EVENTUALLY, || async { leaders() == 1 }).await?;
     settled(kafka, 2).await?;
     let coordinator = coordinator(kafka).await?;
-    let start = Instant::now();
     kafka.kill(coordinator).await?;
-    let mut leaderless = None;
-    let mut back = None;
-    while back.is_none() && start.elapsed() < EVENTUALLY {
-        tokio::select! {
-            changed = first.leads.changed() => changed?,
-            changed = second.leads.changed() => changed?,
-            () = tokio::time::sleep(Duration::from_secs(20)), if leaderless.is_none() => break,
-        }
-        match led(&first, &second) {
-            0 => leaderless = Some(start.elapsed()),
-            1 => back = Some(start.elapsed()),
-            _ => panic!("two leaders"),
+    let start = Instant::now();
+    let mut leaderless = Duration::ZERO;
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    // Sessions (6 s) end before the coordinator is replaced (about 9 s), and those that the new one knows of are counted
+    // from anew.
+    while start.elapsed() < Duration::from_secs(30) {
+        let looked = look.tick().await.elapsed();
+        match leaders() {
+            0 => leaderless += Duration::from_millis(20).max(looked),
+            leaders => assert_eq!(leaders, 1),
         }
     }
-    eprintln!(
-        "after the death of coordinator {coordinator}: leaderless {leaderless:?}, a leader again {back:?}"
-    );
-    assert_eq!(led(&first, &second), 1);
+    eprintln!("without a leader for {leaderless:.1?} after the death of coordinator {coordinator}");
+    assert_eq!(leaders(), 1);
+    settled(kafka, 2).await?;
     leader_of(admin, LOG, 0).await?;
     Ok(())
 }

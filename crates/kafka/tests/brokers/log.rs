@@ -8,7 +8,10 @@ use doctorkafka_kafka::{
 use doctorkafka_testbed::{KafkaCluster, wait_until};
 use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Evidence, Severity};
 use jiff::Timestamp;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +52,12 @@ async fn committed_ids(kafka: &KafkaCluster) -> Result<Vec<String>> {
     let text = tool(kafka, "org.apache.kafka.tools.consumer.ConsoleConsumer", &arguments.collect::<Vec<_>>())
         .await?;
     let decode = |line: &str| ActionRecord::decode(line.as_bytes()).map(|record| record.id);
-    text.lines().map(decode).collect::<Result<_, _>>().context("a record of the log")
+    // The tool writes its own log lines in between.
+    text.lines()
+        .filter(|line| line.starts_with('{'))
+        .map(decode)
+        .collect::<Result<_, _>>()
+        .context("a record of the log")
 }
 
 /// Reads the log until its end is reached.
@@ -148,10 +156,12 @@ async fn records_survive_the_death_of_leaders(kafka: &KafkaCluster, admin: &Admi
         let killed = AtomicBool::new(false);
         let (some, enough) = (Notify::new(), 20);
         let appending = async {
-            let (mut failed, mut after) = (0, 0);
+            let (mut failed, mut after, mut longest) = (0, 0, Duration::ZERO);
             for batch in 0.. {
                 let ids: Vec<String> = (0..3).map(|i| format!("{round}-{batch}-{i}")).collect();
+                let start = Instant::now();
                 failed += append(&mut writer, &records(ids.clone())).await?;
+                longest = longest.max(start.elapsed());
                 expected.extend(ids);
                 if batch == enough {
                     some.notify_one();
@@ -161,7 +171,7 @@ async fn records_survive_the_death_of_leaders(kafka: &KafkaCluster, admin: &Admi
                     break;
                 }
             }
-            eprintln!("{round} {victim}: {failed} attempts failed");
+            eprintln!("{round} {victim}: {failed} attempts failed, the longest append took {longest:.1?}");
             anyhow::Ok(())
         };
         let killing = async {
@@ -173,9 +183,7 @@ async fn records_survive_the_death_of_leaders(kafka: &KafkaCluster, admin: &Admi
             killed.store(true, Ordering::Relaxed);
             Ok(())
         };
-        let start = std::time::Instant::now();
         tokio::try_join!(appending, killing)?;
-        eprintln!("{round} {victim}: {:.1?}", start.elapsed());
         match round {
             "hung leader" => kafka.resume(victim)?,
             _ => kafka.start(victim).await?,
