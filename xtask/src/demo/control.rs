@@ -5,7 +5,7 @@ use anyhow::{Context, bail};
 use doctorkafka_testbed::runtime_dir;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -45,6 +45,19 @@ pub enum Request {
     StopDoctor,
     /// Start the doctor that was ended
     StartDoctor,
+}
+
+impl fmt::Display for Request {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StopBroker { broker } => write!(f, "stop-broker {broker}"),
+            Self::StartBroker { broker } => write!(f, "start-broker {broker}"),
+            Self::SpikeBroker { broker } => write!(f, "spike-broker {broker}"),
+            Self::StopDoctor => f.write_str("stop-doctor"),
+            Self::StartDoctor => f.write_str("start-doctor"),
+        }
+    }
 }
 
 /// What came of a request, for people.

@@ -32,7 +32,7 @@ async fn obey(stage: &Stage, screen: &Screen, control: &Server) -> Infallible {
         let outcome = stage.perform(&asked.request).await;
         let text = match &outcome {
             Ok(message) => message.clone(),
-            Err(error) => format!("{:?} refused: {error:#}", asked.request),
+            Err(error) => format!("{}: refused: {error:#}", asked.request),
         };
         screen.now("you", &text);
         asked.answer(outcome).await;

@@ -91,6 +91,7 @@ async fn show(settings: Settings) -> anyhow::Result<()> {
         stage = Stage::set(&settings, &screen) => stage?,
         signal = ended.next() => bail!("{signal} received while starting; everything that ran has been ended"),
     };
+    stage.introduce(settings.lasting, &screen);
     let control = control::Server::start()?;
     screen.blank();
     let shown = {
@@ -193,6 +194,13 @@ mod tests {
         let arguments = parse(&["stop-broker", "3", "--pid", "77"]).unwrap();
         assert_eq!(arguments.request, Some(Request::StopBroker { broker: 3 }));
         assert_eq!(arguments.pid, Some(77));
+        for typed in ["stop-broker 3", "start-broker 1", "spike-broker 2", "stop-doctor", "start-doctor"] {
+            let words: Vec<&str> = typed.split(' ').collect();
+            assert_eq!(
+                parse(&words).unwrap().request.map(|request| request.to_string()).as_deref(),
+                Some(typed)
+            );
+        }
         assert!(parse(&["stop-broker"]).is_err());
         assert!(parse(&["--seed", "9", "stop-doctor"]).is_err(), "a demo that runs has its seed already");
     }

@@ -99,13 +99,11 @@ impl Stage {
         step.done("1 leads, 1 stands by");
 
         let summary = Mutex::new(Summary::new(settings.brokers));
-        let stage = Self { doctors, sidecars, load, kubernetes, kafka, summary, folder };
-        stage.introduce(screen);
-        Ok(stage)
+        Ok(Self { doctors, sidecars, load, kubernetes, kafka, summary, folder })
     }
 
     /// Says where to look and what to try.
-    fn introduce(&self, screen: &Screen) {
+    pub fn introduce(&self, lasting: Option<Duration>, screen: &Screen) {
         for (doctor, note) in self.doctors.iter().zip(["", "   (the other doctor's)"]) {
             screen.fact("dashboard", &format!("http://localhost:{}{note}", doctor.ports().dashboard));
         }
@@ -134,7 +132,12 @@ impl Stage {
                 println!("        {kubectl} {line}");
             }
         }
-        println!("        Ctrl-C ends everything");
+        match lasting {
+            Some(lasting) => {
+                println!("        it ends by itself after {} s; Ctrl-C ends it now", lasting.as_secs())
+            }
+            None => println!("        Ctrl-C ends everything"),
+        }
     }
 
     /// Keeps what a leading doctor said for the summary.
