@@ -14,7 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::process::Command;
 
@@ -272,8 +272,11 @@ async fn one_of_two_operators_writes() {
 
     // SIGTERM: the other takes over within two seconds, and acts.
     wait_until("two to stand by", 10 * SECOND, || async { log(&two).contains("standing by") }).await.unwrap();
+    let asked = Instant::now();
     one.terminate().await.unwrap();
     world.wait_for_leader("two", 2 * SECOND).await;
+    assert!(asked.elapsed() < 2 * SECOND, "{:?}", asked.elapsed());
+    assert!(!log(&one).contains("could not be given back"), "{}", log(&one));
     world.patch("away", json!({"spec": {"mode": "Observe"}})).await;
     world.wait_for("away", "Acting", "False ObserveOnly", 2 * SECOND).await;
 

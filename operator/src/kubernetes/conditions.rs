@@ -2,7 +2,10 @@
 //!
 //! Ready, Reachable, Healthy and Acting are always there; Refused and Conflict only while they are true.
 
-use super::{facts::Facts, status};
+use super::{
+    facts::{Facts, about},
+    status,
+};
 use doctorkafka_api::{Mode, PAUSED_ANNOTATION};
 use doctorkafka_diagnosis::BrokerState;
 use doctorkafka_doctor::{BrokerView, DoctorReport, Role};
@@ -157,10 +160,7 @@ fn acting(facts: &Facts) -> State {
 fn refused(facts: &Facts) -> Option<State> {
     let refusals = &facts.report.as_ref().filter(|_| facts.conflict().is_none())?.refusals;
     let first = refusals.first()?;
-    let message = listed(refusals.iter().map(|refusal| match refusal.broker {
-        Some(broker) => format!("broker {broker}: {} ({})", refusal.message, refusal.rule),
-        None => format!("{} ({})", refusal.message, refusal.rule),
-    }));
+    let message = listed(refusals.iter().map(|refusal| about(refusal.broker, &refusal.message)));
     Some(State::new("Refused", "True", first.rule, message))
 }
 

@@ -5,7 +5,7 @@
 //! make two of one.
 
 use super::{
-    facts::{Board, Facts},
+    facts::{Board, Facts, about},
     lease::Leadership,
     object::{PolicyKey, PolicyObject},
 };
@@ -99,10 +99,11 @@ impl EventWriter {
                 .then(|| event(record, object, &self.instance, omitted))
                 .flatten();
             if let Some(event) = event {
-                if !told.allowance.take(Instant::now()) {
-                    told.omitted += 1;
-                } else if !self.leadership.is_valid() {
+                if !self.leadership.is_valid() {
+                    // They are told when the lease is renewed, or by nobody if another has taken it.
                     return None;
+                } else if !told.allowance.take(Instant::now()) {
+                    told.omitted += 1;
                 } else if let Err(error) = create(&api, &event).await {
                     tracing::warn!(policy = %object.key, "an Event could not be written, trying again: {error}");
                     let retry = Instant::now() + RETRY;
@@ -165,10 +166,7 @@ fn event(record: &ActionRecord, object: &PolicyObject, instance: &str, omitted: 
         | ActionKind::LeaderStarted
         | ActionKind::Other => return None,
     };
-    let mut note = match record.broker {
-        Some(broker) => format!("broker {broker}: {}", record.message),
-        None => record.message.clone(),
-    };
+    let mut note = about(record.broker, &record.message);
     if omitted > 0 {
         note.push_str(&format!(" ({omitted} records before this one are in the actions log only)"));
     }

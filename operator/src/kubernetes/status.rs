@@ -3,7 +3,10 @@
 //! Times are cut to whole seconds, as the API server keeps them, so that what was written compares equal to what is
 //! meant.
 
-use super::{conditions, facts::Facts};
+use super::{
+    conditions,
+    facts::{Facts, about},
+};
 use doctorkafka_api::{
     BrokerStatus, EffectiveMode, KafkaHealthPolicyStatus, KafkaStatus, LastAction, Mode, Summary,
 };
@@ -121,10 +124,7 @@ fn next(view: &BrokerView, report: &DoctorReport) -> Option<String> {
 /// The newest decision. That a doctor has taken the log over is none.
 fn last_action(report: &DoctorReport) -> Option<LastAction> {
     let newest = report.actions.iter().rev().find(|record| record.kind != ActionKind::LeaderStarted)?;
-    let message = match newest.broker {
-        Some(broker) => format!("broker {broker}: {}", newest.message),
-        None => newest.message.clone(),
-    };
+    let message = about(newest.broker, &newest.message);
     Some(LastAction { time: whole(newest.time), kind: newest.kind.as_str().to_owned(), message })
 }
 

@@ -149,7 +149,7 @@ fn each_ill_broker_is_named_with_what_comes_next() {
     );
     assert_eq!(
         line(&status, "Refused"),
-        "Refused=True HealBeforeBalance: broker 4: 3 partitions are under-replicated (HealBeforeBalance)"
+        "Refused=True HealBeforeBalance: broker 4: 3 partitions are under-replicated"
     );
     let seven = &status.brokers[2];
     assert_eq!(

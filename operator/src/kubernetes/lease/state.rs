@@ -282,7 +282,7 @@ impl Election {
                 }
                 self.failed = false;
                 self.see(stored, now);
-                self.rest = Some(rhythm);
+                self.rest = (!self.resigned).then_some(rhythm);
             }
         }
     }
