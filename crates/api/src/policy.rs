@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// What to watch, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
+#[allow(clippy::duplicated_attributes)] // several columns have the same type and the same priority
 #[kube(
     group = "doctorkafka.dev",
     version = "v1alpha1",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The treatment. It never changes: another treatment is another object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
+#[allow(clippy::duplicated_attributes)] // several columns have the same type and the same priority
 #[kube(
     group = "doctorkafka.dev",
     version = "v1alpha1",

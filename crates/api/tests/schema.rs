@@ -17,8 +17,8 @@ fn every_schema(visit: &mut impl FnMut(&str, &Value)) {
         }
     }
     for crd in crds() {
-        let crd = serde_json::to_value(crd).unwrap();
-        let kind = crd["spec"]["names"]["kind"].as_str().unwrap();
+        let crd = serde_json::to_value(crd).expect("a CRD has a JSON form");
+        let kind = crd["spec"]["names"]["kind"].as_str().expect("a CRD has a kind");
         let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
         assert!(schema["properties"]["spec"].is_object() && schema["properties"]["status"].is_object());
         walk(kind, schema, visit);

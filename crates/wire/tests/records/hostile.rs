@@ -30,7 +30,7 @@ fn assert_true(report: &BrokerReport) {
             _ => {}
         }
     }
-    walk("", &serde_json::to_value(report).unwrap());
+    walk("", &serde_json::to_value(report).expect("a report has a JSON form"));
     for percent in
         [report.memory_percent(), report.disk_percent(), report.network_percent()].into_iter().flatten()
     {
