@@ -9,18 +9,8 @@ use maud::{Markup, html};
 /// Rows on the page; a larger cluster shows the brokers that need a look, and says how many it leaves out.
 const MAX_ROWS: usize = 200;
 
-const COLUMNS: [&str; 10] = [
-    "Broker",
-    "State",
-    "Why",
-    "CPU",
-    "Memory",
-    "Disk",
-    "Network in",
-    "Network out",
-    "Since",
-    "Last heartbeat",
-];
+const COLUMNS: [&str; 9] =
+    ["Broker", "State", "Why", "CPU", "Memory", "Disk", "Network", "Since", "Last heartbeat"];
 
 /// The table, by broker id.
 pub(super) fn table(brokers: &[BrokerView], now: Timestamp) -> Markup {

@@ -77,7 +77,7 @@ fn facts(report: &DoctorReport, now: Timestamp) -> Markup {
                 @match kafka.controller_id { Some(id) => { "broker " (id) } None => (unknown()) }
             }))
             (fact("Under-replicated", html! {
-                @match kafka.under_replicated { Some(count) => { (count) " partitions" } None => (unknown()) }
+                @match kafka.under_replicated { Some(count) => { (count) @if count == 1 { " partition" } @else { " partitions" } } None => (unknown()) }
             }))
             (fact("Doctor", html! { (role(&report.role)) }))
             (fact("As of", html! { (age(report.at, now)) " ago" }))
@@ -145,7 +145,7 @@ fn advice(advice: &[Advice], refusals: &[Refusal]) -> Markup {
                         p { strong { "Advice: " } (item.message) }
                         @if !item.moves.is_empty() {
                             details {
-                                summary { (item.moves.len()) " partitions" }
+                                summary { "Partitions (" (item.moves.len()) ")" }
                                 ul.moves {
                                     @for step in item.moves.iter().take(MAX_MOVES) {
                                         li { code { (step.topic) "-" (step.partition) } ": broker " (step.from) " → " (step.to) }

@@ -51,6 +51,12 @@ fn state_of(broker: i32) -> String {
     )
 }
 
+/// Cells whose label on narrow screens is not the head of their column, and heads without a cell.
+const MISLABELLED: &str = "return [...document.querySelectorAll('table')].flatMap(table =>
+    [...table.tBodies[0].rows].flatMap(row => [...table.tHead.rows[0].cells]
+        .filter((head, n) => (row.cells[n]?.dataset.label ?? (n === 0 ? 'Broker' : undefined)) !== head.textContent)
+        .map(head => head.textContent)))";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_state_shows_up_without_a_reload() {
     let (fleet, engine) = fleet_of(report("prod", vec![healthy(1), healthy(2), healthy(3)]));
@@ -78,6 +84,7 @@ async fn a_change_of_state_shows_up_without_a_reload() {
         .await;
     assert_eq!(browser.run(&format!("return {}", state_of(3))), "● HEALTHY");
     assert_eq!(browser.run("return document.querySelector('.tile.overloaded strong').innerText"), "1");
+    assert_eq!(browser.run(MISLABELLED), serde_json::json!([]), "cells under another column's head");
     assert_eq!(browser.run("return window.mark"), "same page");
     assert_eq!(browser.run("return document.querySelector('table.brokers tbody tr').mark"), "same row");
 
