@@ -32,14 +32,26 @@ const POLL: Duration = Duration::from_millis(100);
 /// A member that did not run for so long may have been replaced.
 const STALL: Duration = Duration::from_secs(4);
 
+/// What the election says of one member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Another member is assigned the partition, or none yet.
+    Standby,
+    /// This member is assigned the partition.
+    Leading,
+    /// This member was assigned the partition, and the group cannot confirm it at present: its coordinator is away, as
+    /// for some seconds after a broker's death, or this process did not run for a while. Another may lead by now.
+    Unconfirmed,
+}
+
 /// A member of a consumer group on the single partition of the actions log. Who is assigned the partition leads.
 #[derive(Debug)]
 pub struct GroupElection;
 
 impl GroupElection {
-    /// Joins the group. The value is true while this member is assigned the partition.
+    /// Joins the group. The value follows the partition's assignment.
     ///
-    /// When `cancel` is cancelled, the value turns false, the group is left at once, and then the channel is closed,
+    /// When `cancel` is cancelled, the value turns to [`Standing::Standby`], the group is left at once, and then the channel is closed,
     /// which takes a few seconds at worst, when the group's coordinator does not answer. The channel is also closed when
     /// membership has failed for good; one may then start anew.
     pub fn start(
@@ -47,12 +59,12 @@ impl GroupElection {
         group: String,
         topic: &str,
         cancel: CancellationToken,
-    ) -> watch::Receiver<bool> {
-        let (leading, receiver) = watch::channel(false);
+    ) -> watch::Receiver<Standing> {
+        let (standing, receiver) = watch::channel(Standing::Standby);
         let topic = topic.to_owned();
         // A thread of its own: membership must not depend on how busy the runtime is.
         let member = move || {
-            if let Err(error) = take_part(&connection, &group, &topic, leading, &cancel) {
+            if let Err(error) = take_part(&connection, &group, &topic, standing, &cancel) {
                 tracing::warn!(group, topic, %error, "the membership in the election has ended");
             }
         };
@@ -67,10 +79,10 @@ fn take_part(
     connection: &Connection,
     group: &str,
     topic: &str,
-    leading: watch::Sender<bool>,
+    standing: watch::Sender<Standing>,
     cancel: &CancellationToken,
 ) -> KafkaResult<()> {
-    let context = Member { topic: topic.to_owned(), leading };
+    let context = Member { topic: topic.to_owned(), standing };
     let consumer: BaseConsumer<Member> = config(connection, group).create_with_context(context)?;
     consumer.subscribe(&[topic])?;
     let mut last = Instant::now();
@@ -80,21 +92,21 @@ fn take_part(
         let stalled = last.elapsed();
         last = Instant::now();
         if stalled > STALL {
-            consumer.context().lead(false);
+            consumer.context().doubt();
             tracing::warn!(group, "did not run for {stalled:.1?}: joining the group anew");
             consumer.unsubscribe();
             consumer.subscribe(&[topic])?;
         }
         match polled {
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                consumer.context().lead(false);
+                consumer.context().turn(Standing::Standby);
                 return Err(error);
             }
             Some(Err(error)) => tracing::debug!(group, %error, "election"),
             Some(Ok(_)) | None => {}
         }
     }
-    consumer.context().lead(false);
+    consumer.context().turn(Standing::Standby);
     // Dropping the consumer leaves the group.
     Ok(())
 }
@@ -102,12 +114,19 @@ fn take_part(
 /// Turns assignments into leadership.
 struct Member {
     topic: String,
-    leading: watch::Sender<bool>,
+    standing: watch::Sender<Standing>,
 }
 
 impl Member {
-    fn lead(&self, leads: bool) {
-        self.leading.send_if_modified(|leading| std::mem::replace(leading, leads) != leads);
+    fn turn(&self, to: Standing) {
+        self.standing.send_if_modified(|standing| std::mem::replace(standing, to) != to);
+    }
+
+    /// A leader may have been replaced; nobody else becomes anything by that.
+    fn doubt(&self) {
+        if *self.standing.borrow() == Standing::Leading {
+            self.turn(Standing::Unconfirmed);
+        }
     }
 
     fn is_the_log(&self, partitions: &TopicPartitionList) -> bool {
@@ -126,10 +145,13 @@ impl ClientContext for Member {
 }
 
 impl ConsumerContext for Member {
-    fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Revoke(partitions) if !self.is_the_log(partitions) => {}
-            Rebalance::Revoke(_) | Rebalance::Error(_) => self.lead(false),
+            // Lost: the session ended without a word of the coordinator.
+            Rebalance::Revoke(_) if consumer.assignment_lost() => self.doubt(),
+            Rebalance::Revoke(_) => self.turn(Standing::Standby),
+            Rebalance::Error(_) => self.doubt(),
             Rebalance::Assign(_) => {}
         }
     }
@@ -140,7 +162,10 @@ impl ConsumerContext for Member {
             tracing::debug!(%error, "cannot pause");
         }
         if self.is_the_log(partitions) {
-            self.lead(true);
+            self.turn(Standing::Leading);
+        } else if *self.standing.borrow() == Standing::Unconfirmed {
+            // The group is whole again, and the partition is another's.
+            self.turn(Standing::Standby);
         }
     }
 }

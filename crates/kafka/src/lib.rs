@@ -23,7 +23,7 @@ pub use admin::{
     TopicInfo, TopicOutcome, TopicSpec, probe,
 };
 pub use connection::{Connection, ConnectionError};
-pub use election::GroupElection;
+pub use election::{GroupElection, Standing};
 pub use log::{ActionLogReader, ActionLogWriter, AppendError, LogEvent, OpenError};
 pub use publisher::{PublisherError, PublisherStats, ReportPublisher, partition_for};
 pub use reports::{MetricsEvent, ReportReader, Skip};

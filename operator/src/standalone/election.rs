@@ -2,7 +2,7 @@
 
 use crate::fleet::Fleet;
 use doctorkafka_doctor::Authority;
-use doctorkafka_kafka::{Admin, AdminError, Connection, GroupElection, TopicSpec};
+use doctorkafka_kafka::{Admin, AdminError, Connection, GroupElection, Standing, TopicSpec};
 use std::time::Duration;
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
@@ -20,9 +20,13 @@ pub(super) async fn take_part(
     fleet: Fleet,
     cancel: CancellationToken,
 ) {
-    let announce = |leading: bool| {
-        fleet.set_leading(leading);
-        authority.send_replace(if leading { Authority::Leading } else { Authority::Standby });
+    let announce = |standing: Standing| {
+        fleet.set_leading(standing != Standing::Standby);
+        authority.send_replace(match standing {
+            Standing::Standby => Authority::Standby,
+            Standing::Leading => Authority::Leading,
+            Standing::Unconfirmed => Authority::Uncertain,
+        });
     };
     while let Some(cluster) = cancel.run_until_cancelled(prepared(&connection, &actions_log)).await {
         // Named after the cluster's id, like the transactional id, so that two names of one cluster meet.
@@ -31,18 +35,21 @@ pub(super) async fn take_part(
             GroupElection::start(connection.clone(), group.clone(), &actions_log, cancel.clone());
         tracing::info!(group, "taking part in the election");
         loop {
-            let leading = *elected.borrow_and_update();
-            announce(leading);
-            tracing::info!(
-                group,
-                "{}",
-                if leading { "elected, this instance leads" } else { "this instance stands by" }
-            );
+            let standing = *elected.borrow_and_update();
+            announce(standing);
+            let said = match standing {
+                Standing::Standby => "this instance stands by",
+                Standing::Leading => "elected, this instance leads",
+                Standing::Unconfirmed => {
+                    "the group's coordinator is away: this instance goes on writing the actions log until fenced"
+                }
+            };
+            tracing::info!(group, "{said}");
             if elected.changed().await.is_err() {
                 break;
             }
         }
-        announce(false);
+        announce(Standing::Standby);
         if cancel.is_cancelled() {
             return;
         }

@@ -2,7 +2,7 @@
 
 use crate::support::{EVENTUALLY, connection, leader_of, within};
 use anyhow::{Context, Result};
-use doctorkafka_kafka::{Admin, Connection, GroupElection, TopicSpec};
+use doctorkafka_kafka::{Admin, Connection, GroupElection, Standing, TopicSpec};
 use doctorkafka_testbed::{KafkaCluster, Process, wait_until};
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ const BOOTSTRAP: &str = "DOCTORKAFKA_TEST_BOOTSTRAP";
 const TAKE_OVER: Duration = Duration::from_secs(8);
 
 struct Member {
-    leads: watch::Receiver<bool>,
+    leads: watch::Receiver<Standing>,
     cancel: CancellationToken,
 }
 
@@ -31,11 +31,11 @@ fn join(kafka: &KafkaCluster) -> Result<Member> {
 
 impl Member {
     fn leads(&self) -> bool {
-        *self.leads.borrow()
+        *self.leads.borrow() == Standing::Leading
     }
 
     async fn until_leading(&mut self) -> Result<()> {
-        within("leadership", EVENTUALLY, self.leads.wait_for(|leads| *leads)).await??;
+        within("leadership", EVENTUALLY, self.leads.wait_for(|standing| *standing == Standing::Leading)).await??;
         Ok(())
     }
 }
@@ -73,7 +73,7 @@ async fn member_in_another_process() -> Result<()> {
     let connection = Connection::new(&bootstrap, "stranger")?;
     let mut leads = GroupElection::start(connection, GROUP.to_owned(), LOG, CancellationToken::new());
     loop {
-        println!("leads: {}", *leads.borrow_and_update());
+        println!("leads: {}", *leads.borrow_and_update() == Standing::Leading);
         leads.changed().await?;
     }
 }
