@@ -26,6 +26,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(15);
 /// Exit codes: 0 after a signal, 1 after an error, 2 when what the user gave cannot be.
 pub fn launch(cli: Cli) -> ExitCode {
     logging::start(&cli.log);
+    end_with_any_panic();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -50,6 +51,16 @@ pub fn launch(cli: Cli) -> ExitCode {
             }
         },
     }
+}
+
+/// A task that panicked would leave a process that looks alive and does half its work. It ends instead: whoever supervises
+/// it starts it again, and a stand-by takes over meanwhile.
+fn end_with_any_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 async fn operate(command: Command) -> anyhow::Result<()> {

@@ -81,7 +81,7 @@ impl Ward {
 
     async fn until_state(&self, id: i32, state: &str, seconds: u64) {
         self.until(&format!("broker {id} is {state}"), seconds, |status| {
-            status.brokers.iter().any(|broker| broker.id == id && format!("{:?}", broker.state) == state)
+            status.brokers.iter().any(|broker| broker.id == id && broker.state == state)
         })
         .await;
     }
