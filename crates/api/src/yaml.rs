@@ -233,6 +233,14 @@ mod tests {
                 "line 8: spec.detection.cpu.overloadedAbove: must be a whole percentage from 1 to 100, got 300",
             ),
             (
+                "spec:\n  kafka: {bootstrapServers: a:1}\n  detection:\n    cpu: {overloadedAbove: 80%}\n",
+                "line 8: spec.detection.cpu.overloadedAbove: must be a whole percentage from 1 to 100, got 80%",
+            ),
+            (
+                "spec:\n  kafka: {bootstrapServers: a:1}\n  detection:\n    cpu: {overloadedAbove: 0.8}\n",
+                "line 8: spec.detection.cpu.overloadedAbove: must be a whole percentage from 1 to 100, got 0.8",
+            ),
+            (
                 "spec:\n  kafka: {bootstrapServers: a:1}\n  detection:\n    heartbeatTimeout: soon\n",
                 "line 8: spec.detection.heartbeatTimeout: \"soon\" is not a duration such as 500ms, 10s, 30m or 1h30m",
             ),
