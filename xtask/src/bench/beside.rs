@@ -50,7 +50,8 @@ pub async fn measure(programs: &Programs, time: Duration) -> anyhow::Result<Sect
     let pids = [sidecar.pid(), pid(&alone)?, pid(&with_sidecar)?, pid(&with_exporter)?];
     let usage = watch(&pids, time).await?;
     let mut rows = Vec::new();
-    let names = ["sidecar", "broker alone", "broker with a sidecar beside it", "broker with the JMX exporter in it"];
+    let names =
+        ["sidecar", "broker alone", "broker with a sidecar beside it", "broker with the JMX exporter in it"];
     for ((name, pid), usage) in names.iter().zip(pids).zip(&usage) {
         let heap = if *name == "sidecar" { "–".to_owned() } else { format!("{:.1}", heap_mb(pid).await?) };
         rows.push(vec![
@@ -93,7 +94,16 @@ async fn exporter_jar(folder: &Path) -> anyhow::Result<PathBuf> {
 fn load(kafka: &KafkaCluster, name: &str, folder: &Path) -> anyhow::Result<Process> {
     let mut producer = kafka.tool("org.apache.kafka.tools.ProducerPerformance");
     producer
-        .args(["--topic", "load", "--num-records", "1000000000", "--record-size", "200", "--throughput", "100"])
+        .args([
+            "--topic",
+            "load",
+            "--num-records",
+            "1000000000",
+            "--record-size",
+            "200",
+            "--throughput",
+            "100",
+        ])
         .args(["--producer-props", &format!("bootstrap.servers={}", kafka.bootstrap()), "acks=all"]);
     Process::spawn(format!("load {name}"), producer, folder.join(format!("load-{name}.log")))
 }

@@ -71,7 +71,10 @@ pub async fn measure(programs: &Programs, brokers: u16) -> anyhow::Result<Sectio
             WATCHED.as_secs()
         ),
         columns: vec!["brokers", "CPU", "resident, MB"],
-        rows: vec![row("3, none reporting".into(), few), row(format!("3 and {brokers}, all reporting"), many)],
+        rows: vec![
+            row("3, none reporting".into(), few),
+            row(format!("3 and {brokers}, all reporting"), many),
+        ],
     })
 }
 

@@ -91,7 +91,13 @@ impl Ward {
         let broker = self.kafka.broker(id);
         let mut command = Command::new(&programs.sidecar);
         command
-            .args(["--broker-id", &id.to_string(), "--kafka-brokers", &self.kafka.bootstrap(), "--broker-match"])
+            .args([
+                "--broker-id",
+                &id.to_string(),
+                "--kafka-brokers",
+                &self.kafka.bootstrap(),
+                "--broker-match",
+            ])
             .arg(broker.config())
             .args(["--probe", broker.address(), "--listen", "127.0.0.1:0"]);
         let log = self.folder.path().join(format!("sidecar-{id}.log"));
@@ -169,7 +175,8 @@ fn state_of(url: &str, broker: i32) -> Option<String> {
     let text = ureq::get(url).call().ok()?.body_mut().read_to_string().ok()?;
     let clusters: Value = serde_json::from_str(&text).ok()?;
     let brokers = clusters.get(0)?.get("brokers")?.as_array()?;
-    let found = brokers.iter().find(|found| found.get("id").and_then(Value::as_i64) == Some(broker.into()))?;
+    let found =
+        brokers.iter().find(|found| found.get("id").and_then(Value::as_i64) == Some(broker.into()))?;
     Some(found.get("state")?.as_str()?.to_owned())
 }
 

@@ -50,8 +50,22 @@ enum Part {
 /// # Errors
 /// Something is missing, or a part did not come to its end.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if cfg!(debug_assertions) {
+        return again_optimized();
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(measure(arguments))
+}
+
+/// The diagnosis engine is a part of this program, so that this program has to be a release build, too.
+fn again_optimized() -> anyhow::Result<()> {
+    eprintln!("building cargo xtask itself for release");
+    let status = std::process::Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+        .args(["run", "--quiet", "--release", "--package", "xtask", "--"])
+        .args(std::env::args_os().skip(1))
+        .status()?;
+    anyhow::ensure!(status.success(), "the benchmark ended with {status}");
+    Ok(())
 }
 
 async fn measure(arguments: Arguments) -> anyhow::Result<()> {

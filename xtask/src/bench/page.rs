@@ -3,7 +3,7 @@
 use anyhow::Context;
 use std::{fmt::Write as _, path::Path};
 
-const PAGE: &str = "docs/reference/benchmarks.md";
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/benchmarks.md");
 
 const HEAD: &str = "\
 # Benchmarks

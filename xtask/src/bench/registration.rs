@@ -38,8 +38,10 @@ impl Controller {
         let admin = Admin::new(Connection::new(&kafka.bootstrap(), "bench")?);
         let leader = admin.quorum_leader().await?;
         let config = std::fs::read_to_string(kafka.broker(leader.id.0).config())?;
-        let listeners = config.lines().find_map(|line| line.strip_prefix("listeners=")).context("listeners")?;
-        let address = listeners.split(',').find_map(|l| l.strip_prefix("CONTROLLER://")).context("CONTROLLER")?;
+        let listeners =
+            config.lines().find_map(|line| line.strip_prefix("listeners=")).context("listeners")?;
+        let address =
+            listeners.split(',').find_map(|l| l.strip_prefix("CONTROLLER://")).context("CONTROLLER")?;
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, cluster_id: kafka.cluster_id().to_owned() })

@@ -34,7 +34,11 @@ pub fn report(broker: BrokerId, sequence: u64, cpu: f64) -> BrokerReport {
             out_bytes_per_sec: 93_750_000.0,
             capacity_bytes_per_sec: Some(1_250_000_000),
         }),
-        log_dirs: vec![LogDir { path: "/var/lib/kafka/data-0".into(), used_bytes: 500 << 30, total_bytes: 1 << 40 }],
+        log_dirs: vec![LogDir {
+            path: "/var/lib/kafka/data-0".into(),
+            used_bytes: 500 << 30,
+            total_bytes: 1 << 40,
+        }],
         pressure: None,
         exporter: None,
         simulated: true,

@@ -45,9 +45,8 @@ pub async fn watch(pids: &[i32], time: Duration) -> anyhow::Result<Vec<Usage>> {
 /// # Errors
 /// `jcmd` is missing or cannot attach.
 pub async fn heap_mb(pid: i32) -> anyhow::Result<f64> {
-    let jcmd = |what: &'static str| {
-        tokio::process::Command::new("jcmd").args([&pid.to_string(), what]).output()
-    };
+    let jcmd =
+        |what: &'static str| tokio::process::Command::new("jcmd").args([&pid.to_string(), what]).output();
     jcmd("GC.run").await.context("jcmd comes with the JDK")?;
     let output = jcmd("GC.heap_info").await?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -62,7 +61,8 @@ pub async fn heap_mb(pid: i32) -> anyhow::Result<f64> {
 }
 
 fn cpu_seconds(pid: i32) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;
+    let stat =
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
     Ok((ticks(11) + ticks(12)) / rustix::param::clock_ticks_per_second() as f64)
