@@ -33,7 +33,7 @@ impl Doctor {
             "--api-listen",
             &api,
         ]);
-        let process = Process::spawn("doctor", command, &folder.path().join("doctor.log")).unwrap();
+        let process = Process::spawn("doctor", command, folder.path().join("doctor.log")).unwrap();
         let config = ureq::Agent::config_builder().http_status_as_error(false);
         let agent = config.timeout_global(Some(Duration::from_secs(5))).build().into();
         Self { process, policy, api, agent, bootstrap: bootstrap.to_owned(), _folder: folder }

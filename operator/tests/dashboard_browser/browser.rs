@@ -29,8 +29,7 @@ impl Browser {
         let port = free_port().unwrap();
         let mut command = Command::new("chromedriver");
         command.arg(format!("--port={port}"));
-        let driver =
-            Process::spawn("chromedriver", command, &folder.path().join("chromedriver.log")).unwrap();
+        let driver = Process::spawn("chromedriver", command, folder.path().join("chromedriver.log")).unwrap();
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(COMMAND_LIMIT))
