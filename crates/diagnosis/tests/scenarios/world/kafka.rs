@@ -3,7 +3,8 @@
 //!
 //! The times and the order of events are those of real clusters (Kafka 4.3): a dead broker is fenced 9 s after its last
 //! heartbeat; until then the partitions it leads have no leader, and the high watermark of those it follows stands still. A
-//! dead active controller costs 1 to 2.5 s more, because its successor gives every broker a new session.
+//! dead active controller costs 2 to 3.5 s more, because its followers miss it after 2 s and its successor gives every broker a
+//! new session.
 
 use std::collections::BTreeMap;
 
@@ -167,7 +168,7 @@ impl Kafka {
         let gone = |id: i32| self.nodes.get(&id).is_none_or(|node| !runs(node));
         if self.controller.is_some_and(|(id, _)| gone(id)) {
             self.controller = None;
-            self.election_at = Some(now + 1_000 + random.below(1_500));
+            self.election_at = Some(now + 2_000 + random.below(1_500));
         }
         let voters: Vec<i32> = self.nodes.iter().filter(|(_, node)| runs(node)).map(|(id, _)| *id).collect();
         if voters.len() * 2 <= self.nodes.len() || self.election_at.is_none_or(|at| now < at) {
