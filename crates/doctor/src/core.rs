@@ -293,6 +293,7 @@ impl Core {
                 }
             }
             TermEvent::Fenced => self.set_role(Role::Fenced),
+            TermEvent::Broken => self.end_term(),
         }
     }
 

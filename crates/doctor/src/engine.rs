@@ -171,6 +171,8 @@ impl Engine {
                 identity = self.settings.identity,
                 "fenced: another doctor has taken the actions log over; standing by"
             );
+        }
+        if matches!(event, TermEvent::Fenced | TermEvent::Broken) {
             self.term = None;
         }
         self.core.hear_term(event);

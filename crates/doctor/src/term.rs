@@ -30,6 +30,8 @@ pub(crate) enum TermEvent {
     Committed(Vec<ActionKind>),
     /// Another doctor has taken over. Nothing more will be written.
     Fenced,
+    /// The log has to be opened anew, by a new term.
+    Broken,
 }
 
 /// A running term.
@@ -99,8 +101,8 @@ impl Scribe {
         self.tell(TermEvent::Opened(alerts)).await;
         let mut batch = Vec::with_capacity(BATCH);
         while records.recv_many(&mut batch, BATCH).await > 0 {
-            if self.append(&mut writer, &mut batch).await.is_err() {
-                return self.tell(TermEvent::Fenced).await;
+            if let Err(end) = self.append(&mut writer, &mut batch).await {
+                return self.tell(end).await;
             }
         }
     }
@@ -138,8 +140,12 @@ impl Scribe {
     /// Appends the batch, however long that takes, and empties it.
     ///
     /// # Errors
-    /// When this leader is fenced.
-    async fn append(&self, writer: &mut ActionLogWriter, batch: &mut Vec<ActionRecord>) -> Result<(), ()> {
+    /// How the term ends, when it cannot be written any more.
+    async fn append(
+        &self,
+        writer: &mut ActionLogWriter,
+        batch: &mut Vec<ActionRecord>,
+    ) -> Result<(), TermEvent> {
         while !batch.is_empty() {
             match writer.append(batch.clone()).await {
                 Ok(()) => {
@@ -147,7 +153,11 @@ impl Scribe {
                     self.tell(TermEvent::Committed(batch.drain(..).map(|record| record.kind).collect()))
                         .await;
                 }
-                Err(AppendError::Fenced) => return Err(()),
+                Err(AppendError::Fenced) => return Err(TermEvent::Fenced),
+                Err(error @ AppendError::Broken { .. }) => {
+                    warn!(%error, waiting = batch.len(), "this term has ended");
+                    return Err(TermEvent::Broken);
+                }
                 Err(AppendError::TooLarge { id, bytes, limit }) => {
                     warn!(id, bytes, limit, "a record is too large for the actions log and is left out");
                     batch.retain(|record| record.id != id);

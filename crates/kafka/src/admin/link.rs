@@ -112,10 +112,10 @@ impl Link {
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
         let body = self.exchange(&request, API_VERSIONS).await?;
         // A broker that does not know this version says so in the format of version 0.
-        if let Some(code) = body.first_chunk::<2>() {
-            if let Some(error) = ResponseError::try_from_code(i16::from_be_bytes(*code)) {
-                return Err(LinkError::TooOld(error));
-            }
+        if let Some(code) = body.first_chunk::<2>()
+            && let Some(error) = ResponseError::try_from_code(i16::from_be_bytes(*code))
+        {
+            return Err(LinkError::TooOld(error));
         }
         let answer = decode::<ApiVersionsRequest>(body, API_VERSIONS)?;
         self.offered = answer

@@ -7,8 +7,8 @@ use crate::{Connection, client};
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
-    error::KafkaError,
-    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
 };
 use std::{
     sync::{Mutex, PoisonError},
@@ -33,12 +33,15 @@ pub(super) enum Outcome {
     Aborted(String),
     /// The commit was asked for and not answered.
     Undecided(String),
-    /// This producer can do nothing more.
+    /// Another producer has taken over.
     Fenced,
+    /// This producer can do nothing more, for another reason.
+    Broken(String),
 }
 
 pub(super) struct Transactions {
-    producer: BaseProducer<Deliveries>,
+    /// Its thread takes librdkafka's events off their queue at all times: ending a transaction waits until that is empty.
+    producer: ThreadedProducer<Deliveries>,
     topic: String,
     /// What is left to do about the last transaction.
     unfinished: Option<Unfinished>,
@@ -57,12 +60,12 @@ enum Failure {
     /// The transaction has to be aborted.
     Abort(String),
     /// The producer is of no further use.
-    Fatal,
+    Fatal(String),
 }
 
 impl Transactions {
     pub(super) fn open(connection: &Connection, topic: &str, transactional_id: &str) -> Result<Self, String> {
-        let producer: BaseProducer<Deliveries> = config(connection, transactional_id)
+        let producer: ThreadedProducer<Deliveries> = config(connection, transactional_id)
             .create_with_context(Deliveries::default())
             .map_err(|error| error.to_string())?;
         producer.init_transactions(OPEN).map_err(|error| reason(&error))?;
@@ -91,20 +94,20 @@ impl Transactions {
         self.producer.context().forget();
         match self.producer.begin_transaction().map_err(|error| failure("begin a transaction", &error)) {
             Ok(()) => {}
-            Err(Failure::Fatal) => return Outcome::Fenced,
+            Err(Failure::Fatal(error)) => return self.end(error),
             Err(Failure::Again(error) | Failure::Abort(error)) => return self.abort(error),
         }
         for value in values {
             let record = BaseRecord::<(), [u8]>::to(&self.topic).partition(0).payload(value);
             if let Err((error, _)) = self.producer.send(record) {
                 return match failure("write", &error) {
-                    Failure::Fatal => Outcome::Fenced,
+                    Failure::Fatal(error) => self.end(error),
                     Failure::Again(error) | Failure::Abort(error) => self.abort(error),
                 };
             }
         }
-        if let Err(error) = self.producer.flush(WRITE) {
-            return self.abort(format!("writing took longer than {WRITE:?}: {error}"));
+        if self.producer.flush(WRITE).is_err() {
+            return self.abort(format!("the records were not acknowledged within {WRITE:?}"));
         }
         self.commit()
     }
@@ -113,12 +116,22 @@ impl Transactions {
         self.unfinished = None;
         match self.producer.commit_transaction(END).map_err(|error| failure("commit", &error)) {
             Ok(()) => Outcome::Committed,
-            Err(Failure::Fatal) => Outcome::Fenced,
+            Err(Failure::Fatal(error)) => self.end(error),
             Err(Failure::Abort(error)) => self.abort(error),
             Err(Failure::Again(error)) => {
                 self.unfinished = Some(Unfinished::Commit);
                 Outcome::Undecided(error)
             }
+        }
+    }
+
+    /// Why the producer can do nothing more. A call that fails because of an earlier error does not say by which.
+    fn end(&self, error: String) -> Outcome {
+        use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
+        match self.producer.client().fatal_error() {
+            Some((Fenced | InvalidProducerEpoch | ProducerFenced, _)) => Outcome::Fenced,
+            Some((_, first)) => Outcome::Broken(first),
+            None => Outcome::Broken(error),
         }
     }
 
@@ -128,7 +141,7 @@ impl Transactions {
         let why = self.producer.context().failed().unwrap_or(why);
         match self.producer.abort_transaction(END).map_err(|error| failure("abort", &error)) {
             Ok(()) => Outcome::Aborted(why),
-            Err(Failure::Fatal) => Outcome::Fenced,
+            Err(Failure::Fatal(error)) => self.end(error),
             Err(Failure::Again(error) | Failure::Abort(error)) => {
                 self.unfinished = Some(Unfinished::Abort);
                 Outcome::Aborted(format!("{why}; {error}"))
@@ -140,17 +153,15 @@ impl Transactions {
 fn failure(what: &str, error: &KafkaError) -> Failure {
     let text = format!("cannot {what}: {}", reason(error));
     match error {
-        KafkaError::Transaction(error) if error.is_fatal() => {}
-        KafkaError::Transaction(error) if error.txn_requires_abort() => return Failure::Abort(text),
-        KafkaError::Transaction(error) if error.is_retriable() => return Failure::Again(text),
-        // Flags of none of these kinds are to be taken for fatal, says librdkafka.
-        KafkaError::Transaction(_) => {}
-        KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::Fatal) => {}
-        _ => return Failure::Abort(text),
+        KafkaError::Transaction(error) if error.is_fatal() => Failure::Fatal(text),
+        KafkaError::Transaction(error) if error.txn_requires_abort() => Failure::Abort(text),
+        KafkaError::Transaction(error) if error.is_retriable() => Failure::Again(text),
+        // Errors of none of these kinds are to be taken for fatal, says librdkafka.
+        KafkaError::Transaction(_) | KafkaError::MessageProduction(RDKafkaErrorCode::Fatal) => {
+            Failure::Fatal(text)
+        }
+        _ => Failure::Abort(text),
     }
-    // The caller learns that it is out; why is for people.
-    tracing::warn!(error = text, "the actions log can no longer be written by this doctor");
-    Failure::Fatal
 }
 
 fn reason(error: &KafkaError) -> String {

@@ -26,6 +26,7 @@ const MAX_RECORD: usize = 900_000;
 /// * After [`AppendError::Failed`]: call `append` again with the same records, followed by newer ones if there are any.
 /// * After [`AppendError::Fenced`]: stop leading, drop the writer, and open another only when elected anew. Never open
 ///   another for a retry: it would fence the doctor that took over.
+/// * After [`AppendError::Broken`]: drop the writer. If still elected, begin again: open another and read the log.
 /// * After opening: start a fresh [`crate::ActionLogReader`] and read until it has caught up. Transactions of writers
 ///   before are decided by then, so whatever of them is in the log will be read, and nothing else will ever appear.
 pub struct ActionLogWriter {
@@ -56,6 +57,14 @@ pub enum AppendError {
     /// whether it succeeded.
     #[error("fenced: another doctor has taken the actions log over, or this one paused for too long")]
     Fenced,
+    /// Nothing more can be written with this writer, and nobody is known to have taken over: Kafka and the writer no
+    /// longer agree on the state of its transaction, as can be after an outage, or writing was forbidden. Whether the
+    /// batch was written, the log tells. Open another writer if still elected.
+    #[error("the actions log has to be opened anew: {reason}")]
+    Broken {
+        /// What went wrong.
+        reason: String,
+    },
     /// It did not work this time. Append the same records again.
     #[error("actions log {topic}: {reason}")]
     Failed {
@@ -142,6 +151,7 @@ impl ActionLogWriter {
             Outcome::Aborted(reason) => Err(failed(reason, false)),
             Outcome::Undecided(reason) => Err(failed(reason, true)),
             Outcome::Fenced => Err(AppendError::Fenced),
+            Outcome::Broken(reason) => Err(AppendError::Broken { reason }),
         }
     }
 }
@@ -163,7 +173,7 @@ impl Inner {
         match &outcome {
             Outcome::Committed => self.written = ids,
             Outcome::Undecided(_) => self.undecided = ids,
-            Outcome::Aborted(_) | Outcome::Fenced => {}
+            Outcome::Aborted(_) | Outcome::Fenced | Outcome::Broken(_) => {}
         }
         outcome
     }

@@ -35,7 +35,8 @@ impl Member {
     }
 
     async fn until_leading(&mut self) -> Result<()> {
-        within("leadership", EVENTUALLY, self.leads.wait_for(|standing| *standing == Standing::Leading)).await??;
+        within("leadership", EVENTUALLY, self.leads.wait_for(|standing| *standing == Standing::Leading))
+            .await??;
         Ok(())
     }
 }

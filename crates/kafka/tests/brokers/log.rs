@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use doctorkafka_kafka::{
     ActionLogReader, ActionLogWriter, Admin, AppendError, Connection, LogEvent, TopicOutcome, TopicSpec,
 };
-use doctorkafka_testbed::{KafkaCluster, wait_until};
+use doctorkafka_testbed::{KafkaCluster, Proxy, wait_until};
 use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Evidence, Severity};
 use jiff::Timestamp;
 use std::{
@@ -118,6 +118,91 @@ async fn every_record_is_written_once_by_one_writer() -> Result<()> {
     a_new_log_of_the_same_name_is_read_from_its_start(&kafka, &admin).await
 }
 
+/// A transaction asks to have its partition registered, its records taken, and to be ended. With each answer a second
+/// late, the wire can be cut in the middle of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_wire_leaves_no_doubt_and_no_repetition() -> Result<()> {
+    let kafka = KafkaCluster::builder().proxied(true).start().await?;
+    let admin = Admin::new(connection(&kafka)?);
+    admin.ensure_topic(&TopicSpec::actions_log(LOG, 3)).await?;
+    leader_of(&admin, LOG, 0).await?;
+    let mut writer = open(&kafka).await?;
+    writer.append(records(["first".into()])).await?;
+    let (late, early, halfway) =
+        (Proxy::delay_to_client, Duration::from_millis(500), Duration::from_millis(2_500));
+
+    // The broker has the partition registered, and nobody here knows it.
+    let error = append_cut_off(&kafka, &mut writer, "registered", late, early).await?;
+    assert!(matches!(error, AppendError::Failed { undecided: false, .. }), "{error:?}");
+    append(&mut writer, &records(["registered".into(), "after registered".into()])).await?;
+
+    // The coordinator has committed, and nobody here knows it.
+    let error = append_cut_off(&kafka, &mut writer, "committed", late, halfway).await?;
+    assert!(matches!(error, AppendError::Failed { undecided: true, .. }), "{error:?}");
+    append(&mut writer, &records(["committed".into(), "after committed".into()])).await?;
+
+    // The request to register the partition was sent and has not arrived: there is nothing to abort, which librdkafka
+    // does not expect. The writer says that it is out, and the next one finds none of it.
+    let error = append_cut_off(&kafka, &mut writer, "unsent", Proxy::delay_to_target, early).await?;
+    assert!(matches!(error, AppendError::Failed { undecided: false, .. }), "{error:?}");
+    let error = writer.append(records(["unsent".into()])).await.unwrap_err();
+    assert!(matches!(error, AppendError::Broken { .. }), "{error:?}");
+    let mut writer = open(&kafka).await?;
+    assert!(!read(connection(&kafka)?, 100).await?.contains(&"unsent".to_owned()));
+    writer.append(records(["unsent".into(), "after unsent".into()])).await?;
+
+    // The coordinator has committed, and another doctor takes over before this one knows.
+    let error = append_cut_off(&kafka, &mut writer, "taken over", late, halfway).await?;
+    assert!(matches!(error, AppendError::Failed { undecided: true, .. }), "{error:?}");
+    let mut next = open(&kafka).await?;
+    let known = read(connection(&kafka)?, 100).await?;
+    let error = writer.append(records(["taken over".into(), "too late".into()])).await;
+    assert_eq!(error, Err(AppendError::Fenced));
+    next.append(records(["next".into()])).await?;
+
+    let before =
+        ["first", "registered", "after registered", "committed", "after committed", "unsent", "after unsent"];
+    let expected: Vec<&str> = before.into_iter().chain(["taken over"]).collect();
+    assert_eq!(
+        known, expected,
+        "what the next doctor finds is all that there will ever be of the one before"
+    );
+    let expected: Vec<&str> = expected.into_iter().chain(["next"]).collect();
+    assert_eq!(committed_ids(&kafka).await?, expected);
+    Ok(())
+}
+
+/// Appends a record over a slow wire, and cuts the wire after some time until the append has failed.
+async fn append_cut_off(
+    kafka: &KafkaCluster,
+    writer: &mut ActionLogWriter,
+    id: &str,
+    slow_down: fn(&Proxy, Duration),
+    cut_after: Duration,
+) -> Result<AppendError> {
+    // A transaction is complete some time after its writer was told that it is committed. Until then the next is
+    // put off, which would upset the timing.
+    wait_until("the transaction before to be complete", EVENTUALLY, || async {
+        describe_transaction(kafka).await.is_ok_and(|text| text.contains("Complete"))
+    })
+    .await?;
+    let proxies: Vec<_> = kafka.brokers().iter().map(|broker| kafka.proxy(broker.id())).collect();
+    proxies.iter().for_each(|proxy| slow_down(proxy, Duration::from_secs(1)));
+    let appending = writer.append(records([id.into()]));
+    let cutting = async {
+        tokio::time::sleep(cut_after).await;
+        proxies.iter().for_each(|proxy| proxy.cut());
+    };
+    let (result, ()) = tokio::join!(appending, cutting);
+    for proxy in proxies {
+        proxy.delay(Duration::ZERO);
+        proxy.restore()?;
+    }
+    let error = result.err().with_context(|| format!("{id} was written"))?;
+    eprintln!("{id}: {error:?}");
+    Ok(error)
+}
+
 async fn a_newer_writer_fences_the_older(kafka: &KafkaCluster) -> Result<Vec<String>> {
     let mut first = open(kafka).await?;
     first.append(records(["a1".into(), "a2".into()])).await?;
@@ -199,11 +284,15 @@ async fn records_survive_the_death_of_leaders(kafka: &KafkaCluster, admin: &Admi
 }
 
 async fn transaction_coordinator(kafka: &KafkaCluster) -> Result<i32> {
-    let id = format!("doctorkafka-{}", kafka.cluster_id());
-    let arguments = ["describe", "--transactional-id", &id];
-    let text = tool(kafka, "org.apache.kafka.tools.TransactionsCommand", &arguments).await?;
+    let text = describe_transaction(kafka).await?;
     let coordinator = text.lines().nth(1).and_then(|line| line.split_whitespace().next());
     coordinator.and_then(|id| id.parse().ok()).with_context(|| format!("no coordinator in {text}"))
+}
+
+async fn describe_transaction(kafka: &KafkaCluster) -> Result<String> {
+    let id = format!("doctorkafka-{}", kafka.cluster_id());
+    let arguments = ["describe", "--transactional-id", &id];
+    tool(kafka, "org.apache.kafka.tools.TransactionsCommand", &arguments).await
 }
 
 async fn a_reader_starts_at_the_tail(kafka: &KafkaCluster, all: &[String]) -> Result<()> {
