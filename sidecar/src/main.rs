@@ -25,7 +25,7 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 fn main() -> ExitCode {
     let args = Args::parse();
     start_logging();
-    // Two threads are one more than needed for the work that may block; a third would only cost memory.
+    // Four kinds of work may block: the disks, the search for the process, the exporter, questions to Kafka.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)

@@ -1,5 +1,7 @@
 //! What a person sees who starts the sidecar wrongly. No broker is needed.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, too, may fail loudly")]
+
 use std::{
     net::TcpListener,
     process::{Command, Output},

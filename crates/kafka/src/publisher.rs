@@ -13,7 +13,7 @@ mod partitioner;
 pub use partitioner::partition_for;
 
 use crate::Connection;
-use client::{Client, Link};
+use client::{Client, Link, SetUpError};
 use doctorkafka_wire::{BrokerId, BrokerReport};
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
 use std::{
@@ -36,7 +36,7 @@ const QUIET_BEFORE_WARNING: Duration = Duration::from_secs(5);
 #[error("cannot set up a Kafka producer for topic {topic}")]
 pub struct PublisherError {
     topic: String,
-    source: KafkaError,
+    source: SetUpError,
 }
 
 /// What became of the reports so far.
@@ -68,7 +68,7 @@ impl ReportPublisher {
     /// Starts publishing the reports of `broker` to `topic`; connects in the background. Needs a tokio runtime.
     ///
     /// # Errors
-    /// [`PublisherError`] when the Kafka client refuses its configuration. A cluster that cannot be reached is no
+    /// [`PublisherError`] when the Kafka client refuses its configuration or has no thread. A cluster that cannot be reached is no
     /// error: it may come.
     pub fn start(connection: &Connection, topic: &str, broker: BrokerId) -> Result<Self, PublisherError> {
         let link = Arc::new(Link::new(topic, broker));

@@ -1,6 +1,8 @@
 //! The publisher against librdkafka's mock cluster, whose brokers can be taken down one by one. What only real brokers
 //! show is tested with the sidecar.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, too, may fail loudly")]
+
 use doctorkafka_kafka::{Connection, ReportPublisher, partition_for};
 use doctorkafka_wire::{BrokerId, BrokerReport};
 use rdkafka::{

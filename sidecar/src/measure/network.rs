@@ -11,10 +11,13 @@ use std::{
 /// Over a shorter time than this the last rates stand.
 const SHORTEST: Duration = Duration::from_millis(250);
 
+/// Bytes received and sent so far, by interface.
+type Counters = HashMap<String, (u64, u64)>;
+
 /// Turns counters of bytes into rates.
 #[derive(Debug, Default)]
 pub struct NetworkMeter {
-    before: Option<(Instant, HashMap<String, (u64, u64)>)>,
+    before: Option<(Instant, Counters)>,
     rates: Option<(f64, f64)>,
     interfaces: Interfaces,
 }
@@ -63,15 +66,15 @@ impl NetworkMeter {
 }
 
 /// Bytes received and sent by interface: the physical ones, else all but loopback, else loopback.
-fn counters(net_dev: &str, physical: &HashSet<String>) -> HashMap<String, (u64, u64)> {
+fn counters(net_dev: &str, physical: &HashSet<String>) -> Counters {
     let devices =
         InterfaceDeviceStatus::from_buf_read(net_dev.as_bytes()).map(|all| all.0).unwrap_or_default();
     let all = || devices.values().map(|device| (device.name.clone(), (device.recv_bytes, device.sent_bytes)));
-    let chosen: HashMap<_, _> = all().filter(|(name, _)| physical.contains(name)).collect();
+    let chosen: Counters = all().filter(|(name, _)| physical.contains(name)).collect();
     if !chosen.is_empty() {
         return chosen;
     }
-    let chosen: HashMap<_, _> = all().filter(|(name, _)| name != "lo").collect();
+    let chosen: Counters = all().filter(|(name, _)| name != "lo").collect();
     if chosen.is_empty() { all().collect() } else { chosen }
 }
 

@@ -7,7 +7,7 @@ use rdkafka::{
     ClientContext, Message,
     config::RDKafkaLogLevel,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
-    producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -40,6 +40,22 @@ const SETTINGS: &[(&str, &str)] = &[
     ("log.connection.close", "false"),
 ];
 
+/// How long one wait for an answer lasts. rdkafka spins through the last millisecond of each, so that its own polling
+/// thread, with waits of 100 ms, would take more processor time than all of the sidecar's measuring.
+const ANSWERS_POLL: Duration = Duration::from_secs(1);
+const ANSWERS_STACK: usize = 256 * 1024;
+
+/// Why there is no producer.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// The Kafka client refuses its configuration.
+    #[error("the Kafka client refuses its configuration")]
+    Client(#[from] KafkaError),
+    /// No thread can be started.
+    #[error("no thread can be started for Kafka's answers")]
+    Thread(#[from] std::io::Error),
+}
+
 /// What the topic looks like.
 pub(super) struct TopicFacts {
     /// Number of partitions; 0 when the topic does not exist.
@@ -50,13 +66,14 @@ pub(super) struct TopicFacts {
 
 /// The producer.
 pub(super) struct Client {
-    producer: ThreadedProducer<Callbacks>,
+    producer: Arc<BaseProducer<Callbacks>>,
     link: Arc<Link>,
     key: String,
 }
 
 impl Client {
-    pub fn new(connection: &Connection, link: Arc<Link>) -> KafkaResult<Self> {
+    /// Sets the producer up, and the thread that takes in its answers until the client is dropped.
+    pub fn new(connection: &Connection, link: Arc<Link>) -> Result<Self, SetUpError> {
         let mut config = connection.rdkafka();
         for (name, value) in SETTINGS {
             config.set(*name, *value);
@@ -64,7 +81,16 @@ impl Client {
         // Everything goes to our context, which decides what is worth a line.
         config.set_log_level(RDKafkaLogLevel::Warning);
         let key = link.broker.to_string();
-        let producer = config.create_with_context(Callbacks(Arc::clone(&link)))?;
+        let producer: BaseProducer<Callbacks> = config.create_with_context(Callbacks(Arc::clone(&link)))?;
+        let producer = Arc::new(producer);
+        let answers = Arc::downgrade(&producer);
+        std::thread::Builder::new().name("kafka-answers".into()).stack_size(ANSWERS_STACK).spawn(
+            move || {
+                while let Some(producer) = answers.upgrade() {
+                    producer.poll(ANSWERS_POLL);
+                }
+            },
+        )?;
         Ok(Self { producer, link, key })
     }
 
