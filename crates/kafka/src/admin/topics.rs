@@ -177,3 +177,29 @@ impl Ask for Create<'_> {
         CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(self.timeout_ms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting<'a>(spec: &'a TopicSpec, name: &str) -> &'a str {
+        spec.settings.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_str()).unwrap()
+    }
+
+    #[test]
+    fn the_log_can_be_written_with_one_broker_down_wherever_that_is_possible() {
+        for (brokers, copies, in_sync) in
+            [(0, 1, "1"), (1, 1, "1"), (2, 2, "1"), (3, 3, "2"), (1_000, 3, "2")]
+        {
+            let log = TopicSpec::actions_log("log", brokers);
+            assert_eq!((log.replication_factor, setting(&log, "min.insync.replicas")), (copies, in_sync));
+        }
+    }
+
+    #[test]
+    fn the_metrics_topic_never_has_more_copies_than_brokers() {
+        for (brokers, copies) in [(0, 1), (1, 1), (2, 2), (3, 2)] {
+            assert_eq!(TopicSpec::metrics("metrics", brokers).replication_factor, copies);
+        }
+    }
+}

@@ -63,10 +63,10 @@ async fn check_what_every_version_offers(kafka: &KafkaCluster) -> Result<()> {
     assert_eq!(admin.end_offset("_doctor_metrics", 2).await?, 0);
 
     let too_many = TopicSpec { replication_factor: 9, ..TopicSpec::metrics("too_many", 3) };
-    let refused = admin.ensure_topic(&too_many).await.unwrap_err();
+    let refused = admin.ensure_topic(&too_many).await.expect_err("there are no nine brokers");
     assert!(refused.to_string().starts_with("CreateTopics of topic too_many: 127.0.0.1:"), "{refused}");
     assert!(refused.to_string().contains("InvalidReplicationFactor"), "{refused}");
-    let missing = admin.end_offset("_doctor_metrics", 3).await.unwrap_err();
+    let missing = admin.end_offset("_doctor_metrics", 3).await.expect_err("there are three partitions");
     assert!(matches!(missing, AdminError::NoSuchPartition { partition: 3, .. }), "{missing}");
     Ok(())
 }
@@ -109,7 +109,7 @@ async fn a_hung_leader_delays_only_its_own_partitions(kafka: &KafkaCluster, admi
             timed(admin.end_offset("_doctor_metrics", 0)),
             timed(admin.end_offset("_doctor_metrics", healthy)),
         );
-        let error = slow.0.unwrap_err().to_string();
+        let error = slow.0.expect_err("the leader hangs").to_string();
         assert!(error.contains(&format!("{address}: no answer within 1s")), "{error}");
         assert!(slow.1 < SECOND * 3 / 2, "the hung leader took {:?}", slow.1);
         assert!(fast.0.is_ok() && fast.1 < SECOND / 2, "the healthy leader took {:?}: {:?}", fast.1, fast.0);

@@ -223,7 +223,7 @@ async fn a_batch_is_checked_before_it_is_written(kafka: &KafkaCluster) -> Result
     let mut writer = open(kafka).await?;
     let mut large = record("large");
     large.message = "x".repeat(1_000_000);
-    let error = writer.append(vec![record("small"), large]).await.unwrap_err();
+    let error = writer.append(vec![record("small"), large]).await.expect_err("one is too large");
     assert!(matches!(&error, AppendError::TooLarge { id, .. } if id == "large"), "{error}");
     writer.append(Vec::new()).await?;
     Ok(())
