@@ -19,11 +19,17 @@ use std::{
 /// transaction of the producer before.
 const OPEN: Duration = Duration::from_secs(30);
 
-/// For writing the records. Leaves room for the partition's leader to die and be replaced, which takes Kafka 9 to 11 s.
-const WRITE: Duration = Duration::from_secs(20);
+/// For writing the records. Leaves room for the partition's leader and the transaction's coordinator to die and be
+/// replaced, each of which takes Kafka 9 to 11 s; longer when they hang instead, which has to be noticed first.
+const WRITE: Duration = Duration::from_secs(30);
 
 /// For the coordinator to commit or abort.
 const END: Duration = Duration::from_secs(10);
+
+/// After so long Kafka gives an open transaction up and fences its producer, which then looks like one that was replaced.
+/// So it is longer than outages usually last; the next doctor that opens the log ends an open transaction at once. The
+/// second is for clusters that do not allow the first (`transaction.max.timeout.ms`, 15 minutes by default).
+const TRANSACTION_TIMEOUTS: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(60)];
 
 /// How a transaction ended.
 #[derive(Debug)]
@@ -65,11 +71,21 @@ enum Failure {
 
 impl Transactions {
     pub(super) fn open(connection: &Connection, topic: &str, transactional_id: &str) -> Result<Self, String> {
-        let producer: ThreadedProducer<Deliveries> = config(connection, transactional_id)
-            .create_with_context(Deliveries::default())
-            .map_err(|error| error.to_string())?;
-        producer.init_transactions(OPEN).map_err(|error| reason(&error))?;
-        Ok(Self { producer, topic: topic.to_owned(), unfinished: None })
+        let mut refused = String::new();
+        for timeout in TRANSACTION_TIMEOUTS {
+            let producer: ThreadedProducer<Deliveries> = config(connection, transactional_id, timeout)
+                .create_with_context(Deliveries::default())
+                .map_err(|error| error.to_string())?;
+            match producer.init_transactions(OPEN) {
+                Ok(()) => return Ok(Self { producer, topic: topic.to_owned(), unfinished: None }),
+                Err(error) => refused = reason(&error),
+            }
+            let fatal = producer.client().fatal_error().map(|(code, _)| code);
+            if fatal != Some(RDKafkaErrorCode::InvalidTransactionTimeout) {
+                break;
+            }
+        }
+        Err(refused)
     }
 
     /// Brings the last transaction to its end, if it has not come to it. Tells whether it was committed.
@@ -171,20 +187,18 @@ fn reason(error: &KafkaError) -> String {
     }
 }
 
-fn config(connection: &Connection, transactional_id: &str) -> ClientConfig {
+fn config(connection: &Connection, transactional_id: &str, timeout: Duration) -> ClientConfig {
     let mut config = connection.rdkafka();
     config
         .set("transactional.id", transactional_id)
-        // Longer than everything that is done within one transaction can take. Kafka fences a producer whose transaction
-        // takes longer, and could not tell it from one that was replaced. An open transaction hides what comes after
-        // it; the next doctor ends it when it opens the log.
-        .set("transaction.timeout.ms", "60000")
+        .set("transaction.timeout.ms", timeout.as_millis().to_string())
         .set("message.timeout.ms", WRITE.as_millis().to_string())
         .set("acks", "all")
         .set("compression.type", "zstd")
         .set("linger.ms", "0")
         .set("request.timeout.ms", "6000")
-        .set("socket.timeout.ms", "6000")
+        // A coordinator that hangs is noticed by this. Requests of a transaction may be made twice.
+        .set("socket.timeout.ms", "3000")
         .set("socket.connection.setup.timeout.ms", "3000")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "500")

@@ -52,10 +52,10 @@ pub struct OpenError {
 /// A batch that was not, or perhaps not, written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// Another doctor has opened the log. Or this one paused in the middle of a transaction for longer than
-    /// a minute, and Kafka gave it up. Nothing more can be written; if a commit was under way, only the log can tell
+    /// Another doctor has opened the log. Or this one was cut off in the middle of a transaction for longer than five
+    /// minutes, and Kafka gave it up. Nothing more can be written; if a commit was under way, only the log can tell
     /// whether it succeeded.
-    #[error("fenced: another doctor has taken the actions log over, or this one paused for too long")]
+    #[error("fenced: another doctor has taken the actions log over, or this one was cut off for too long")]
     Fenced,
     /// Nothing more can be written with this writer, and nobody is known to have taken over: Kafka and the writer no
     /// longer agree on the state of its transaction, as can be after an outage, or writing was forbidden. Whether the
@@ -126,9 +126,9 @@ impl ActionLogWriter {
 
     /// Writes the records in their order in one transaction and waits until it is committed.
     ///
-    /// Takes at most about half a minute, and as long again when an earlier transaction has to be ended first. A call
-    /// that is dropped half-way goes on in the background; the next one waits for it, and leaves out what it has
-    /// written.
+    /// Takes milliseconds, some 10 s while the log's leader or the transaction's coordinator is being replaced, and never
+    /// much longer than a minute. A call that is dropped half-way goes on in the background; the next one waits for it,
+    /// and leaves out what it has written.
     ///
     /// # Errors
     /// See [`AppendError`].
