@@ -31,7 +31,8 @@ impl Programs {
         step.give_way();
         let mut cargo = Command::new(env!("CARGO"))
             .args(["build", "--locked", "--message-format", "json-render-diagnostics"])
-            .args(["--package", OPERATOR, "--package", SIDECAR, "--bins"])
+            // Together with xtask, as which it was built already: other features would be another build of everything.
+            .args(["--package", OPERATOR, "--package", SIDECAR, "--package", "xtask", "--bins"])
             .current_dir(root())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
