@@ -4,50 +4,67 @@ use std::collections::BTreeMap;
 
 use doctorkafka_diagnosis::{BrokerState, Diagnosis, Resource};
 use doctorkafka_kafka::TopicInfo;
-use doctorkafka_planner::{Broker, Cluster, LeadershipPlan, Partition, Refused, Rule, relieve};
-use doctorkafka_wire::BrokerId;
+use doctorkafka_planner::{Broker, Cluster, Goal, Health, LeadershipPlan, Partition, Refused, Rule, relieve};
+use doctorkafka_wire::{BrokerId, BrokerReport};
 
 use crate::policy::Policy;
 
-/// For each overloaded broker, the leaderships to hand over, or why not.
-pub(crate) fn advise(
+/// For each overloaded broker, the leaderships to hand over, or why not. The plans hold together: each counts with the
+/// ones before.
+///
+/// `report` gives a broker's newest report if it is fresh, and `topics` are `None` while they are not known or out of
+/// date: nothing is planned on either.
+pub(crate) fn advise<'r>(
     policy: &Policy,
     diagnoses: &BTreeMap<BrokerId, Diagnosis>,
-    cpu_percent: impl Fn(BrokerId) -> Option<f64>,
-    topics: &[TopicInfo],
+    report: impl Fn(BrokerId) -> Option<&'r BrokerReport>,
+    topics: Option<&[TopicInfo]>,
 ) -> Vec<(BrokerId, Result<LeadershipPlan, Refused>)> {
-    let hot: Vec<(BrokerId, Option<Resource>)> = diagnoses
-        .iter()
-        .filter(|(_, diagnosis)| diagnosis.state == BrokerState::Overloaded)
-        .map(|(id, diagnosis)| (*id, diagnosis.resource))
-        .collect();
-    if hot.is_empty() {
-        return Vec::new();
-    }
-    let cluster = Cluster {
-        brokers: diagnoses
-            .iter()
-            .map(|(id, diagnosis)| {
-                let broker = Broker {
-                    healthy: diagnosis.state == BrokerState::Healthy,
-                    overloaded: diagnosis.state == BrokerState::Overloaded,
-                    cpu_percent: cpu_percent(*id),
-                };
-                (*id, broker)
-            })
-            .collect(),
-        partitions: topics.iter().flat_map(|topic| partitions(policy, topic)).collect(),
-    };
-    let target = policy.detection.cpu.recovered_below;
-    hot.into_iter()
-        .map(|(id, resource)| {
-            let plan = match resource {
-                Some(Resource::Cpu | Resource::Network) => relieve(&cluster, id, target),
-                _ => Err(leadership_does_not_help(id, resource)),
+    // What one resource's plans change is what the next of the same resource begins with.
+    let mut clusters: BTreeMap<Resource, Cluster> = BTreeMap::new();
+    let overloaded = diagnoses.iter().filter(|(_, diagnosis)| diagnosis.state == BrokerState::Overloaded);
+    overloaded
+        .map(|(id, diagnosis)| {
+            let resource = match diagnosis.resource {
+                Some(resource @ (Resource::Cpu | Resource::Network)) => resource,
+                other => return (*id, Err(leadership_does_not_help(*id, other))),
             };
-            (id, plan)
+            let Some(topics) = topics else { return (*id, Err(topics_unknown(*id))) };
+            let cluster = clusters
+                .entry(resource)
+                .or_insert_with(|| cluster(policy, diagnoses, |id| resource.percent(report(id)?), topics));
+            let goal = Goal {
+                resource: resource.title(),
+                percent: resource.threshold(&policy.detection).recovered_below,
+            };
+            let plan = relieve(cluster, *id, &goal);
+            if let Ok(plan) = &plan {
+                cluster.apply(plan);
+            }
+            (*id, plan)
         })
         .collect()
+}
+
+fn cluster(
+    policy: &Policy,
+    diagnoses: &BTreeMap<BrokerId, Diagnosis>,
+    load_percent: impl Fn(BrokerId) -> Option<f64>,
+    topics: &[TopicInfo],
+) -> Cluster {
+    let broker = |id, diagnosis: &Diagnosis| {
+        let health = match diagnosis.state {
+            BrokerState::Healthy => Health::Healthy,
+            BrokerState::Overloaded => Health::Overloaded,
+            BrokerState::Unhealthy => Health::Unhealthy,
+            BrokerState::Recovering | BrokerState::Maintenance | BrokerState::Unknown => Health::Unsettled,
+        };
+        Broker { health, load_percent: load_percent(id) }
+    };
+    Cluster {
+        brokers: diagnoses.iter().map(|(id, diagnosis)| (*id, broker(*id, diagnosis))).collect(),
+        partitions: topics.iter().flat_map(|topic| partitions(policy, topic)).collect(),
+    }
 }
 
 fn partitions<'a>(policy: &'a Policy, topic: &'a TopicInfo) -> impl Iterator<Item = Partition> + 'a {
@@ -60,6 +77,16 @@ fn partitions<'a>(policy: &'a Policy, topic: &'a TopicInfo) -> impl Iterator<Ite
         isr: partition.isr.clone(),
         movable: !own && !topic.internal,
     })
+}
+
+fn topics_unknown(id: BrokerId) -> Refused {
+    Refused {
+        rule: Rule::StaleData,
+        message: format!(
+            "broker {id}: the cluster's topics have not been read for too long, so nothing is moved; lifted when Kafka \
+             tells them again"
+        ),
+    }
 }
 
 fn leadership_does_not_help(id: BrokerId, resource: Option<Resource>) -> Refused {

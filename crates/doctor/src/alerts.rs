@@ -110,10 +110,23 @@ impl Alerts {
         self.brokers.get(&broker)
     }
 
-    /// What has to be written so that the log says what is diagnosed. The drafts count as written from here on.
-    pub fn reconcile(&mut self, diagnoses: &BTreeMap<BrokerId, Diagnosis>, now: Timestamp) -> Vec<Draft> {
+    /// What has to be written so that the log says what is diagnosed, at most `room` records. They count as written from
+    /// here on; what there is no room for is found by the next call.
+    pub fn reconcile(
+        &mut self,
+        diagnoses: &BTreeMap<BrokerId, Diagnosis>,
+        now: Timestamp,
+        room: usize,
+    ) -> Vec<Draft> {
         let mut drafts = Vec::new();
+        // What concerns all of the cluster goes first.
+        if room > 0 {
+            self.reconcile_sight(diagnoses, now, &mut drafts);
+        }
         for (id, diagnosis) in diagnoses {
+            if drafts.len() >= room {
+                return drafts;
+            }
             let open = self.brokers.get(id).map(|alert| alert.kind);
             let wanted = match diagnosis.state {
                 BrokerState::Unhealthy => Some((ActionKind::AlertUnhealthy, Severity::Critical)),
@@ -139,8 +152,7 @@ impl Alerts {
             draft.evidence.insert("reason".into(), json!(diagnosis.reason.as_str()));
             drafts.push(draft);
         }
-        self.reconcile_gone(diagnoses, &mut drafts);
-        self.reconcile_sight(diagnoses, now, &mut drafts);
+        self.reconcile_gone(diagnoses, room, &mut drafts);
         drafts
     }
 
@@ -183,13 +195,18 @@ impl Alerts {
         self.brokers.insert(broker, alert);
     }
 
-    fn reconcile_gone(&mut self, diagnoses: &BTreeMap<BrokerId, Diagnosis>, drafts: &mut Vec<Draft>) {
+    fn reconcile_gone(
+        &mut self,
+        diagnoses: &BTreeMap<BrokerId, Diagnosis>,
+        room: usize,
+        drafts: &mut Vec<Draft>,
+    ) {
         if diagnoses.is_empty() {
             return; // the cluster has not been looked at yet
         }
         let gone: Vec<BrokerId> =
             self.brokers.keys().filter(|id| !diagnoses.contains_key(id)).copied().collect();
-        for id in gone {
+        for id in gone.into_iter().take(room - drafts.len()) {
             self.brokers.remove(&id);
             let message = "the broker is no longer part of the cluster";
             drafts.push(Draft::new(ActionKind::Recovered, Severity::Info, Some(id), message));
@@ -286,14 +303,17 @@ mod tests {
     fn each_change_is_told_once() {
         let now = Timestamp::UNIX_EPOCH;
         let mut alerts = Alerts::default();
-        assert!(alerts.reconcile(&world(&[OK, OK]), now).is_empty());
-        assert_eq!(kinds(&alerts.reconcile(&world(&[OK, HOT]), now)), [(ActionKind::AlertOverload, Some(2))]);
-        assert!(alerts.reconcile(&world(&[OK, HOT]), now).is_empty());
+        assert!(alerts.reconcile(&world(&[OK, OK]), now, 9).is_empty());
         assert_eq!(
-            kinds(&alerts.reconcile(&world(&[OK, DOWN]), now)),
+            kinds(&alerts.reconcile(&world(&[OK, HOT]), now, 9)),
+            [(ActionKind::AlertOverload, Some(2))]
+        );
+        assert!(alerts.reconcile(&world(&[OK, HOT]), now, 9).is_empty());
+        assert_eq!(
+            kinds(&alerts.reconcile(&world(&[OK, DOWN]), now, 9)),
             [(ActionKind::AlertUnhealthy, Some(2))]
         );
-        assert_eq!(kinds(&alerts.reconcile(&world(&[OK, OK]), now)), [(ActionKind::Recovered, Some(2))]);
+        assert_eq!(kinds(&alerts.reconcile(&world(&[OK, OK]), now, 9)), [(ActionKind::Recovered, Some(2))]);
     }
 
     #[test]
@@ -305,9 +325,9 @@ mod tests {
             second.apply(&record(&draft, 4));
         }
         assert_eq!(second.epoch, 4);
-        assert!(second.reconcile(&world(&[NEW, NEW, NEW]), now).is_empty(), "nothing is known yet");
-        assert!(second.reconcile(&world(&[HOT, DOWN, OK]), now).is_empty());
-        let drafts = second.reconcile(&world(&[OK, DOWN, DOWN]), now);
+        assert!(second.reconcile(&world(&[NEW, NEW, NEW]), now, 9).is_empty(), "nothing is known yet");
+        assert!(second.reconcile(&world(&[HOT, DOWN, OK]), now, 9).is_empty());
+        let drafts = second.reconcile(&world(&[OK, DOWN, DOWN]), now, 9);
         assert_eq!(kinds(&drafts), [(ActionKind::Recovered, Some(1)), (ActionKind::AlertUnhealthy, Some(3))]);
     }
 
@@ -316,12 +336,12 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let mut alerts = Alerts::default();
         assert_eq!(
-            kinds(&alerts.reconcile(&world(&[BLIND, BLIND]), now)),
+            kinds(&alerts.reconcile(&world(&[BLIND, BLIND]), now, 9)),
             [(ActionKind::AlertUnknown, None)]
         );
-        assert!(alerts.reconcile(&world(&[BLIND, BLIND]), now).is_empty());
-        assert!(alerts.reconcile(&world(&[OK, BLIND]), now).is_empty());
-        assert_eq!(kinds(&alerts.reconcile(&world(&[OK, OK]), now)), [(ActionKind::Recovered, None)]);
+        assert!(alerts.reconcile(&world(&[BLIND, BLIND]), now, 9).is_empty());
+        assert!(alerts.reconcile(&world(&[OK, BLIND]), now, 9).is_empty());
+        assert_eq!(kinds(&alerts.reconcile(&world(&[OK, OK]), now, 9)), [(ActionKind::Recovered, None)]);
     }
 
     #[test]
@@ -338,7 +358,7 @@ mod tests {
             }],
         };
         assert!(alerts.propose(&plan).is_none(), "no alert, no treatment");
-        alerts.reconcile(&world(&[HOT, OK]), now);
+        alerts.reconcile(&world(&[HOT, OK]), now, 9);
         let refused = Refused { rule: doctorkafka_planner::Rule::UnderReplicated, message: "m".into() };
         let told = alerts.refuse(BrokerId(1), &refused).unwrap();
         assert!(alerts.refuse(BrokerId(1), &refused).is_none());
@@ -359,8 +379,22 @@ mod tests {
     fn a_broker_that_left_the_cluster_leaves_no_alert() {
         let now = Timestamp::UNIX_EPOCH;
         let mut alerts = Alerts::default();
-        alerts.reconcile(&world(&[OK, DOWN]), now);
-        assert!(alerts.reconcile(&BTreeMap::new(), now).is_empty(), "not looked yet");
-        assert_eq!(kinds(&alerts.reconcile(&world(&[OK]), now)), [(ActionKind::Recovered, Some(2))]);
+        alerts.reconcile(&world(&[OK, DOWN]), now, 9);
+        assert!(alerts.reconcile(&BTreeMap::new(), now, 9).is_empty(), "not looked yet");
+        assert_eq!(kinds(&alerts.reconcile(&world(&[OK]), now, 9)), [(ActionKind::Recovered, Some(2))]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_when_there_is_room() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut alerts = Alerts::default();
+        assert!(alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 0).is_empty());
+        let first = alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 2);
+        assert_eq!(kinds(&first), [(ActionKind::AlertUnknown, None), (ActionKind::AlertUnhealthy, Some(1))]);
+        let second = alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 9);
+        assert_eq!(kinds(&second), [(ActionKind::AlertOverload, Some(2))]);
+        assert!(alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 9).is_empty());
+        let gone = |alerts: &mut Alerts, room| kinds(&alerts.reconcile(&world(&[DOWN]), now, room)).len();
+        assert_eq!((gone(&mut alerts, 1), gone(&mut alerts, 1), gone(&mut alerts, 1)), (1, 1, 0));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use doctorkafka_diagnosis::Moment;
 use doctorkafka_kafka::{ActionLogReader, Admin, Connection, LogEvent, MetricsEvent, ReportReader};
 use jiff::Timestamp;
 use tokio::{
@@ -12,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Authority, DoctorReport, Policy,
-    core::Core,
     observe::{Clock, Observer, Sight},
+    state::EngineState,
     term::{TAIL, Term, TermEvent},
 };
 
@@ -23,6 +24,10 @@ const STEP: Duration = Duration::from_millis(50);
 /// Longest wait of one admin call before another broker is asked.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// First and longest pause between a term that broke and the next, so that a log that can be opened and not be written
+/// is not opened and read without end.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
 /// What an engine needs to start. A change of anything but the policy needs a new engine.
 pub struct DoctorSettings {
     /// How to reach the cluster.
@@ -31,7 +36,7 @@ pub struct DoctorSettings {
     pub identity: String,
     /// The policy; a new value takes effect at once. Its connection and topics must stay the same.
     pub policy: watch::Receiver<Arc<Policy>>,
-    /// Whether this instance leads.
+    /// Whether this instance leads. When its sender is dropped, it stands by.
     pub authority: watch::Receiver<Authority>,
     /// Set when another policy already watches the same Kafka cluster: says who. The engine then writes nothing.
     pub conflict: watch::Receiver<Option<String>>,
@@ -41,7 +46,8 @@ pub struct DoctorSettings {
 pub struct Doctor {
     /// What it knows; always holds the newest.
     pub reports: watch::Receiver<Arc<DoctorReport>>,
-    /// Its main task; ends after `cancel` was cancelled.
+    /// Its main task. Ends after `cancel` was cancelled, and by itself, with an error in the log, when a part of the
+    /// engine has failed or the addresses lead to another Kafka cluster than before; a new engine is needed then.
     pub task: tokio::task::JoinHandle<()>,
 }
 
@@ -50,8 +56,10 @@ impl Doctor {
     pub fn start(settings: DoctorSettings, cancel: CancellationToken) -> Self {
         let clock = Clock::start();
         let policy = settings.policy.borrow().clone();
-        let core = Core::new(policy.clone(), clock.now());
-        let (publish, reports) = watch::channel(Arc::new(core.report(Timestamp::now())));
+        // The engine and all its parts end together, whichever ends first.
+        let cancel = cancel.child_token();
+        let mut state = EngineState::new(policy.clone(), clock.now());
+        let (publish, reports) = watch::channel(Arc::new(state.report(clock.now(), Timestamp::now())));
         let (sights, seen) = mpsc::channel(1_024);
         let (silent, worth_probing) = watch::channel(BTreeMap::new());
         let observer = Observer {
@@ -60,18 +68,20 @@ impl Doctor {
             topics: policy.topics.clone(),
             sights,
         };
+        let observing = cancel.clone();
         let engine = Engine {
             settings,
             clock,
-            core,
-            cancel: cancel.child_token(),
+            state,
+            cancel,
             publish,
             silent,
             metrics: None,
             log: None,
             term: None,
+            pause: Pause::default(),
+            orphaned: false,
         };
-        let observing = cancel.child_token();
         tokio::spawn(async move { observing.run_until_cancelled(observer.run(worth_probing)).await });
         Self { reports, task: tokio::spawn(engine.run(seen)) }
     }
@@ -80,42 +90,63 @@ impl Doctor {
 struct Engine {
     settings: DoctorSettings,
     clock: Clock,
-    core: Core,
+    state: EngineState,
     cancel: CancellationToken,
     publish: watch::Sender<Arc<DoctorReport>>,
     silent: watch::Sender<BTreeMap<doctorkafka_wire::BrokerId, String>>,
     metrics: Option<mpsc::Receiver<MetricsEvent>>,
     log: Option<mpsc::Receiver<LogEvent>>,
     term: Option<Term>,
+    pause: Pause,
+    /// Nobody is left who could say whether this instance leads.
+    orphaned: bool,
 }
 
 impl Engine {
-    async fn run(mut self, mut seen: mpsc::Receiver<Sight>) {
+    async fn run(mut self, seen: mpsc::Receiver<Sight>) {
+        let _ended = self.cancel.clone().drop_guard();
+        let cancel = self.cancel.clone();
+        if let Some(why) = cancel.run_until_cancelled(self.work(seen)).await {
+            tracing::error!(policy = self.state.policy().name, "the engine ends: {why}");
+        }
+    }
+
+    /// Works until a part that it cannot do without has ended. Gives the reason.
+    async fn work(&mut self, mut seen: mpsc::Receiver<Sight>) -> &'static str {
         let mut step = interval(STEP);
         step.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reports = Vec::new();
         loop {
             tokio::select! {
-                () = self.cancel.cancelled() => break,
-                Some(sight) = seen.recv() => self.see(sight),
+                sight = seen.recv() => {
+                    let Some(sight) = sight else { return "the observation of Kafka has ended" };
+                    self.see(sight);
+                    if self.state.is_replaced(self.clock.now()) {
+                        return "the bootstrap servers lead to another Kafka cluster than before";
+                    }
+                }
                 count = many(&mut self.metrics, &mut reports) => {
                     if count == 0 {
-                        self.metrics = None;
+                        return "the reader of the metrics topic has ended";
                     }
                     let now = self.clock.now();
-                    reports.drain(..).for_each(|event| self.core.metrics(event, now));
+                    reports.drain(..).for_each(|event| self.state.metrics(event, now));
                 }
-                event = next(&mut self.log) => match event {
-                    Some(event) => self.core.log(event),
-                    None => self.log = None,
-                },
+                event = next(&mut self.log) => {
+                    let Some(event) = event else { return "the reader of the actions log has ended" };
+                    self.hear_log(event);
+                }
                 event = told(&mut self.term) => self.hear_term(event),
+                // Without an adapter the last policy and the last conflict stand.
                 Ok(()) = self.settings.policy.changed() => {
                     let policy = self.settings.policy.borrow_and_update().clone();
-                    self.core.set_policy(policy);
+                    self.state.set_policy(policy);
                 }
-                Ok(()) = self.settings.authority.changed() => self.follow_authority(),
                 Ok(()) = self.settings.conflict.changed() => self.follow_authority(),
+                changed = self.settings.authority.changed(), if !self.orphaned => {
+                    self.orphaned = changed.is_err();
+                    self.follow_authority();
+                }
                 _ = step.tick() => {
                     if self.term.is_none() {
                         self.follow_authority();
@@ -128,73 +159,121 @@ impl Engine {
 
     fn see(&mut self, sight: Sight) {
         if matches!(sight, Sight::TopicsReady) && self.metrics.is_none() {
-            let topics = self.core.policy().topics.clone();
+            let topics = self.state.policy().topics.clone();
             let connection = &self.settings.connection;
             let cancel = self.cancel.child_token();
             self.metrics = Some(ReportReader::start(connection.clone(), &topics.metrics, cancel.clone()));
             self.log = Some(ActionLogReader::start(connection.clone(), &topics.actions_log, TAIL, cancel));
         }
-        self.core.see(sight, self.clock.now());
+        self.state.see(sight, self.clock.now());
     }
 
     /// Begins or ends a term as authority, conflict and knowledge of the cluster ask for.
     fn follow_authority(&mut self) {
-        let conflict = self.settings.conflict.borrow_and_update().clone();
-        let authority = *self.settings.authority.borrow_and_update();
-        let may_write = conflict.is_none() && authority != Authority::Standby;
-        self.core.set_conflict(conflict);
-        if !may_write {
+        let authority = match *self.settings.authority.borrow_and_update() {
+            _ if self.orphaned => Authority::Standby,
+            authority => authority,
+        };
+        let in_conflict = {
+            let conflict = self.settings.conflict.borrow_and_update();
+            self.state.set_conflict(conflict.as_deref());
+            conflict.is_some()
+        };
+        if authority == Authority::Standby {
+            self.state.stand_by();
+            self.pause = Pause::default();
+        }
+        if in_conflict || authority == Authority::Standby {
             self.term = None;
-            self.core.end_term();
             return;
         }
         // Once fenced, only a new election brings a new term. An uncertain leader keeps its term and begins none.
-        let may_begin = authority == Authority::Leading && self.term.is_none() && !self.core.is_fenced();
-        let ready = self.log.is_some().then(|| self.core.cluster_id()).flatten();
-        if let (true, Some(cluster_id)) = (may_begin, ready) {
+        let may_begin = authority == Authority::Leading && self.term.is_none() && !self.state.is_fenced();
+        if !may_begin || !self.pause.is_over(self.clock.now()) || self.log.is_none() {
+            return;
+        }
+        if let Some(cluster_id) = self.state.cluster_id() {
             tracing::info!(
-                policy = self.core.policy().name,
+                policy = self.state.policy().name,
                 identity = self.settings.identity,
                 "taking over"
             );
-            let topic = self.core.policy().topics.actions_log.clone();
+            let topic = self.state.policy().topics.actions_log.clone();
             let cancel = self.cancel.child_token();
             self.term = Some(Term::start(self.settings.connection.clone(), topic, cluster_id, cancel));
-            self.core.begin_term();
+            self.state.begin_term();
         }
     }
 
     fn hear_term(&mut self, event: TermEvent) {
-        if matches!(event, TermEvent::Fenced) {
-            tracing::warn!(
-                policy = self.core.policy().name,
+        match &event {
+            TermEvent::Committed(_) => self.pause = Pause::default(),
+            TermEvent::Fenced => tracing::warn!(
+                policy = self.state.policy().name,
                 identity = self.settings.identity,
                 "fenced: another doctor has taken the actions log over; standing by"
-            );
+            ),
+            TermEvent::Broken => self.pause.begin(self.clock.now()),
+            TermEvent::Opened(_) | TermEvent::LeftOut => {}
         }
         if matches!(event, TermEvent::Fenced | TermEvent::Broken) {
             self.term = None;
         }
-        self.core.hear_term(event);
+        self.state.hear_term(event);
+    }
+
+    fn hear_log(&mut self, event: LogEvent) {
+        // What this leader takes for told is not in the new log. The next term reads it and tells what it lacks.
+        if matches!(event, LogEvent::Restarted) && self.state.leads() {
+            tracing::warn!(
+                policy = self.state.policy().name,
+                "the actions log was made anew: taking over again"
+            );
+            self.term = None;
+            self.state.end_term();
+        }
+        self.state.log(event);
     }
 
     fn step(&mut self) {
         let now = self.clock.now();
         let wall = Timestamp::now();
-        for record in self.core.step(now, wall) {
-            let written = self.term.as_ref().is_some_and(|term| term.write(record));
-            self.core.count_written(written);
+        let room = self.term.as_ref().map_or(0, Term::room);
+        for record in self.state.step(now, wall, room) {
+            // There is room, so only a term that is over refuses. The next one finds lacking what is not in the log.
+            if !self.term.as_ref().is_some_and(|term| term.write(record)) {
+                tracing::debug!(policy = self.state.policy().name, "the term is over: a record is put off");
+            }
         }
-        self.core.set_waiting(self.term.as_ref().map_or(0, Term::waiting));
+        self.state.set_waiting(self.term.as_ref().map_or(0, Term::waiting));
         self.silent.send_if_modified(|silent| {
-            let worth_probing = self.core.worth_probing(now);
+            let worth_probing = self.state.worth_probing(now);
             let changed = *silent != worth_probing;
             *silent = worth_probing;
             changed
         });
-        if self.core.worth_publishing(now) {
-            self.publish.send_replace(Arc::new(self.core.report(wall)));
+        if self.state.worth_publishing(now) {
+            self.publish.send_replace(Arc::new(self.state.report(now, wall)));
         }
+    }
+}
+
+/// The pause between a term that broke and the next.
+#[derive(Debug, Default)]
+struct Pause {
+    until: Option<Moment>,
+    length: Duration,
+}
+
+impl Pause {
+    /// Begins a pause, twice as long as the one before.
+    fn begin(&mut self, now: Moment) {
+        self.length = (self.length * 2).clamp(PAUSES.0, PAUSES.1);
+        self.until = Some(now + self.length);
+    }
+
+    fn is_over(&self, now: Moment) -> bool {
+        self.until.is_none_or(|until| until <= now)
     }
 }
 

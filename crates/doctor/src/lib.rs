@@ -2,20 +2,19 @@
 //!
 //! It knows nothing of Kubernetes. Policy and authority come in through channels, and [`DoctorReport`]s go out through
 //! one, so that the operator's Kubernetes mode and its standalone mode are two thin adapters over the same engine.
-
 //!
-//! In the order of the data's way: `observe` looks at the cluster, `core` takes in what was seen and concludes, with
+//! In the order of the data's way: `observe` looks at the cluster, `state` takes in what was seen and concludes, with
 //! `alerts` (what the actions log lacks), `advice` (what would help) and `view` (what is told); `term` writes the log
 //! while this instance leads; `engine` wires the tasks.
 
 mod advice;
 mod alerts;
 mod authority;
-mod core;
 mod engine;
 mod observe;
 mod policy;
 mod report;
+mod state;
 mod term;
 mod view;
 

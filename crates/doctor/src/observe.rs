@@ -3,23 +3,42 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use doctorkafka_diagnosis::{DirectProbe, Moment, PathMark};
-use doctorkafka_kafka::{Admin, ClusterDescription, ProbeError, QuorumLeader, TopicInfo, TopicSpec, probe};
+use doctorkafka_kafka::{
+    Admin, AdminError, ClusterDescription, ProbeError, QuorumLeader, TopicInfo, TopicSpec, probe,
+};
 use doctorkafka_wire::BrokerId;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::policy::Topics;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const TOPICS_EVERY: Duration = Duration::from_secs(5);
 const MARK_EVERY: Duration = Duration::from_millis(200);
 const MARK_TIMEOUT: Duration = Duration::from_secs(1);
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A quorum without a leader takes its time to say so, and the brokers are worth knowing without it.
+const QUORUM_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often all topics are read, at the most and at the least.
+const TOPICS_EVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// So many partitions may be read in five seconds. The answer about them is some 2 MB.
+const PARTITIONS_AT_ONCE: usize = 20_000;
+
+/// How often the doctor's own topics are looked after, and how soon again after they were created or could not be.
+const KEEP_EVERY: Duration = Duration::from_secs(2);
+const CREATED_LOOK: Duration = Duration::from_millis(200);
+const CREATE_AGAIN: Duration = Duration::from_secs(1);
+
+/// So many looks in a row must miss a topic that was there before it is created again: whoever deleted it may be about to
+/// create it with other settings.
+const MISSED_LOOKS: u32 = 5;
 
 /// Direct probes of one round, at the most: in a cluster with more silent brokers the fault is elsewhere.
 const PROBES: usize = 32;
@@ -31,8 +50,8 @@ pub(crate) enum Sight {
     Cluster { at: Moment, description: Result<ClusterDescription, String>, controller: Option<QuorumLeader> },
     /// The doctor's topics exist.
     TopicsReady,
-    /// All topics of the cluster.
-    Topics(Vec<TopicInfo>),
+    /// All topics of the cluster, asked for `at`.
+    Topics { at: Moment, topics: Vec<TopicInfo> },
     /// The end of a partition of the metrics topic.
     Mark { partition: i32, mark: PathMark },
     /// The outcome of a direct probe.
@@ -63,74 +82,106 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// Looks until the engine goes away. `silent` names brokers, with their addresses, that are worth a direct probe.
+    /// Looks until the engine goes away, or until a part of it fails. `silent` names brokers, with their addresses, that
+    /// are worth a direct probe.
     pub async fn run(self, silent: watch::Receiver<BTreeMap<BrokerId, String>>) {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.clone().look());
         tasks.spawn(self.clone().read_topics());
-        tasks.spawn(self.clone().mark_paths());
+        tasks.spawn(self.clone().keep_own_topics());
         tasks.spawn(self.probe(silent));
-        while tasks.join_next().await.is_some() {}
+        // Half an observer is worse than none: the engine notices that the sights have ended, and ends as well.
+        if let Some(Err(error)) = tasks.join_next().await {
+            error!(%error, "a part of the observation of Kafka has failed");
+        }
     }
 
     async fn look(self) {
         let mut tick = every(LOOK_EVERY);
-        let mut ready = false;
         while !self.sights.is_closed() {
             tick.tick().await;
             let at = self.clock.now();
-            let (description, controller) =
-                tokio::join!(self.admin.describe_cluster(), self.admin.quorum_leader());
-            if let (false, Ok(cluster)) = (ready, &description) {
-                ready = self.ensure_topics(cluster.brokers.len()).await;
-                if ready {
-                    self.tell(Sight::TopicsReady).await;
-                }
-            }
+            let quorum = timeout(QUORUM_TIMEOUT, self.admin.quorum_leader());
+            let (description, controller) = tokio::join!(self.admin.describe_cluster(), quorum);
             let description = description.map_err(|error| error.to_string());
-            self.tell(Sight::Cluster { at, description, controller: controller.ok() }).await;
+            let controller = controller.ok().and_then(Result::ok);
+            self.tell(Sight::Cluster { at, description, controller }).await;
         }
-    }
-
-    async fn ensure_topics(&self, brokers: usize) -> bool {
-        let metrics = TopicSpec::metrics(&self.topics.metrics, brokers);
-        let log = TopicSpec::actions_log(&self.topics.actions_log, brokers);
-        for spec in [metrics, log] {
-            match self.admin.ensure_topic(&spec).await {
-                Ok(outcome) => info!(topic = spec.name, ?outcome, "topic is there"),
-                Err(error) => {
-                    warn!(%error, "cannot create the doctor's topic {}, trying again", spec.name);
-                    return false;
-                }
-            }
-        }
-        true
     }
 
     async fn read_topics(self) {
-        let mut tick = every(TOPICS_EVERY);
+        let mut partitions = 0;
         while !self.sights.is_closed() {
-            tick.tick().await;
+            let at = self.clock.now();
             if let Ok(topics) = self.admin.topics(None).await {
-                self.tell(Sight::Topics(topics)).await;
+                partitions = topics.iter().map(|topic| topic.partitions.len()).sum();
+                self.tell(Sight::Topics { at, topics }).await;
+            }
+            sleep(topics_every(partitions)).await;
+        }
+    }
+
+    /// Creates the doctor's topics where they are missing, also later on, and follows where the metrics topic ends.
+    async fn keep_own_topics(self) {
+        let mut tick = every(KEEP_EVERY);
+        let (mut ready, mut missed) = (false, 0);
+        let mut said = None;
+        let mut paths = JoinSet::new();
+        while !self.sights.is_closed() {
+            tokio::select! {
+                _ = tick.tick() => {}
+                Some(ended) = paths.join_next() => {
+                    if let Err(failed) = ended && failed.is_panic() {
+                        std::panic::resume_unwind(failed.into_panic());
+                    }
+                    continue;
+                }
+            }
+            let own = [self.topics.metrics.as_str(), self.topics.actions_log.as_str()];
+            let topics = match self.admin.topics(Some(&own)).await {
+                Ok(topics) => topics,
+                Err(_) if ready => continue,
+                Err(error) => {
+                    say(&mut said, format!("cannot look for the doctor's topics, trying again: {error}"));
+                    tick.reset_after(CREATE_AGAIN);
+                    continue;
+                }
+            };
+            let metrics = topics.iter().find(|topic| topic.name == self.topics.metrics);
+            // Each partition is asked on its own, so that a leader that hangs delays no other.
+            for partition in paths.len()..metrics.map_or(0, |topic| topic.partitions.len()) {
+                paths.spawn(self.clone().mark_path(i32::try_from(partition).unwrap_or(i32::MAX)));
+            }
+            missed = if topics.len() < own.len() { missed + 1 } else { 0 };
+            if missed > 0 && (!ready || missed >= MISSED_LOOKS) {
+                match self.create_own_topics().await {
+                    Ok(()) => {
+                        missed = 0;
+                        tick.reset_after(CREATED_LOOK);
+                    }
+                    Err(error) => {
+                        say(&mut said, format!("cannot create the doctor's topics, trying again: {error}"));
+                        tick.reset_after(CREATE_AGAIN);
+                        continue;
+                    }
+                }
+            }
+            if !ready {
+                ready = true;
+                self.tell(Sight::TopicsReady).await;
             }
         }
     }
 
-    /// Each partition is asked on its own, so that a leader that hangs delays no other.
-    async fn mark_paths(self) {
-        let mut tick = every(Duration::from_secs(2));
-        let mut marked = 0;
-        let mut tasks = JoinSet::new();
-        while !self.sights.is_closed() {
-            tick.tick().await;
-            let Ok(topics) = self.admin.topics(Some(&[&self.topics.metrics])).await else { continue };
-            let partitions = topics.first().map_or(0, |topic| topic.partitions.len());
-            for partition in (marked..partitions).filter_map(|p| i32::try_from(p).ok()) {
-                tasks.spawn(self.clone().mark_path(partition));
-            }
-            marked = marked.max(partitions);
+    async fn create_own_topics(&self) -> Result<(), AdminError> {
+        let brokers = self.admin.describe_cluster().await?.brokers.len();
+        let metrics = TopicSpec::metrics(&self.topics.metrics, brokers);
+        let log = TopicSpec::actions_log(&self.topics.actions_log, brokers);
+        for spec in [metrics, log] {
+            let outcome = self.admin.ensure_topic(&spec).await?;
+            info!(topic = spec.name, ?outcome, "topic is there");
         }
+        Ok(())
     }
 
     async fn mark_path(self, partition: i32) {
@@ -155,7 +206,11 @@ impl Observer {
                 probes.spawn(async move { (broker, probe(&address, PROBE_TIMEOUT).await) });
             }
             while let Some(probed) = probes.join_next().await {
-                let Ok((broker, outcome)) = probed else { continue };
+                let (broker, outcome) = match probed {
+                    Ok(probed) => probed,
+                    Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+                    Err(_) => continue,
+                };
                 let outcome = match outcome {
                     Ok(_) => DirectProbe::Answered,
                     Err(ProbeError::Refused) => DirectProbe::Refused,
@@ -169,6 +224,21 @@ impl Observer {
     async fn tell(&self, sight: Sight) {
         // The engine has gone: so will this task.
         let _ = self.sights.send(sight).await;
+    }
+}
+
+/// How often a cluster of so many partitions has all of them read.
+pub(crate) fn topics_every(partitions: usize) -> Duration {
+    let times = partitions.div_ceil(PARTITIONS_AT_ONCE).max(1);
+    let (shortest, longest) = TOPICS_EVERY;
+    shortest.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX)).min(longest)
+}
+
+/// Logs what is wrong, unless it is what was wrong the last time.
+fn say(said: &mut Option<String>, error: String) {
+    if said.as_ref() != Some(&error) {
+        warn!("{error}");
+        *said = Some(error);
     }
 }
 

@@ -72,7 +72,8 @@ pub struct KafkaView {
     pub cluster_id: Option<String>,
     /// The active controller (leader of the KRaft quorum).
     pub controller_id: Option<BrokerId>,
-    /// Partitions whose ISR is smaller than their replica set.
+    /// Partitions whose ISR is smaller than their replica set; `None` until the topics have been read, and while the last
+    /// reading is out of date.
     pub under_replicated: Option<usize>,
 }
 
@@ -174,7 +175,8 @@ pub struct Counters {
     pub actions: BTreeMap<ActionKind, u64>,
     /// Records that wait for the actions log.
     pub outbox: usize,
-    /// Records given up because the outbox was full.
+    /// Records given up because they were too large for the actions log. What the outbox has no room for is not given up:
+    /// it is found lacking, and written, when there is.
     pub outbox_dropped: u64,
 }
 

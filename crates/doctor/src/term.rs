@@ -28,6 +28,8 @@ pub(crate) enum TermEvent {
     Opened(Alerts),
     /// Records are in the log.
     Committed(Vec<ActionKind>),
+    /// A record can never be written, and was left out.
+    LeftOut,
     /// Another doctor has taken over. Nothing more will be written.
     Fenced,
     /// The log has to be opened anew, by a new term.
@@ -64,7 +66,7 @@ impl Term {
         Self { outbox, waiting, events: told, cancel }
     }
 
-    /// Puts a record into the outbox; false when it is full.
+    /// Puts a record into the outbox; false when it is full, or when the term is over and about to say so.
     pub fn write(&self, record: ActionRecord) -> bool {
         let Ok(permit) = self.waiting.try_acquire() else { return false };
         let sent = self.outbox.try_send(record).is_ok();
@@ -74,9 +76,14 @@ impl Term {
         sent
     }
 
+    /// How many records it takes at present.
+    pub fn room(&self) -> usize {
+        self.waiting.available_permits()
+    }
+
     /// Records that wait.
     pub fn waiting(&self) -> usize {
-        OUTBOX.saturating_sub(self.waiting.available_permits())
+        OUTBOX.saturating_sub(self.room())
     }
 }
 
@@ -122,19 +129,30 @@ impl Scribe {
 
     /// Reads the log to its end. Nothing of older leaders can be added to it any more.
     async fn read(&self) -> Alerts {
+        loop {
+            if let Some(alerts) = self.read_to_the_end().await {
+                return alerts;
+            }
+            warn!(topic = self.topic, "the reader of the actions log has ended early, trying again");
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// `None` when the reader ends before it has read everything: a part of the log would look like a log in which most
+    /// alerts were never raised.
+    async fn read_to_the_end(&self) -> Option<Alerts> {
         let mut alerts = Alerts::default();
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
         let mut log = ActionLogReader::start(self.connection.clone(), &self.topic, TAIL, stop);
-        while let Some(event) = log.recv().await {
-            match event {
+        loop {
+            match log.recv().await? {
                 LogEvent::Record { record, .. } => alerts.apply(&record),
-                LogEvent::CaughtUp => break,
+                LogEvent::CaughtUp => return Some(alerts),
                 LogEvent::Restarted => alerts = Alerts::default(),
                 LogEvent::Skipped { .. } | LogEvent::Lost { .. } => {}
             }
         }
-        alerts
     }
 
     /// Appends the batch, however long that takes, and empties it.
@@ -162,6 +180,7 @@ impl Scribe {
                     warn!(id, bytes, limit, "a record is too large for the actions log and is left out");
                     batch.retain(|record| record.id != id);
                     self.waiting.add_permits(1);
+                    self.tell(TermEvent::LeftOut).await;
                 }
                 Err(error @ AppendError::Failed { .. }) => {
                     warn!(%error, waiting = batch.len(), "cannot write the actions log, trying again");

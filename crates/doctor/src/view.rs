@@ -38,6 +38,8 @@ pub(crate) fn figures(report: Option<&BrokerReport>) -> Figures {
 /// What is counted over all partitions of the cluster.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
+    /// All partitions.
+    pub partitions: usize,
     /// Partitions led, by broker.
     pub leaders: BTreeMap<BrokerId, usize>,
     /// Replicas held, by broker.
@@ -47,9 +49,11 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Counts over these topics.
     pub fn of(topics: &[TopicInfo]) -> Self {
         let mut tally = Self::default();
         for partition in topics.iter().flat_map(|topic| &topic.partitions) {
+            tally.partitions += 1;
             if let Some(leader) = partition.leader {
                 *tally.leaders.entry(leader).or_default() += 1;
             }

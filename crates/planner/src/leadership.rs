@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 use doctorkafka_wire::{BrokerId, LeadershipMove};
 
-use crate::{Cluster, Partition, Refused, Rule};
+use crate::{Cluster, Health, Partition, Refused, Rule};
 
 /// Leaderships to hand over, in the order in which to do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,21 +40,34 @@ impl LeadershipPlan {
     }
 }
 
-/// Plans the relief of the CPU of `hot`, down to `target_percent`.
+/// What a plan is to reach.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Goal<'a> {
+    /// The resource, for people: `CPU usage`.
+    pub resource: &'a str,
+    /// The broker is relieved when its load is down to this, percent; no other broker is brought up to it.
+    pub percent: f64,
+}
+
+/// Leaderships that one plan hands over at the most. Larger work comes in waves, and a record of so many moves fits into
+/// one message of Kafka (1 MB) however long the topics' names are.
+pub const MAX_MOVES: usize = 2_000;
+
+/// Plans the relief of the broker `hot`.
 ///
-/// Without figures per partition every leadership is taken to cause an equal share of the broker's CPU. A partition goes
-/// to the healthy in-sync replica with the lowest CPU after the change, and only where that stays below `target_percent`,
-/// so that relief here makes no new hot broker there.
+/// Without figures per partition every leadership is taken to cause an equal share of the broker's load. A partition goes
+/// to the healthy in-sync replica with the lowest load after the change, and only where that stays below the goal, so that
+/// relief here makes no new hot broker there.
 ///
 /// # Errors
 /// [`Refused`], with the rule that forbids a plan.
-pub fn relieve(cluster: &Cluster, hot: BrokerId, target_percent: f64) -> Result<LeadershipPlan, Refused> {
-    let cpu = permitted(cluster, hot)?;
+pub fn relieve(cluster: &Cluster, hot: BrokerId, goal: &Goal<'_>) -> Result<LeadershipPlan, Refused> {
+    let hot_load = permitted(cluster, hot, goal)?;
     let led = cluster.leaders(hot);
     let mut movable: Vec<&Partition> =
         cluster.partitions.iter().filter(|p| p.movable && p.leader == Some(hot)).collect();
     movable.sort_by(|a, b| (&a.topic, a.number).cmp(&(&b.topic, b.number)));
-    if movable.is_empty() {
+    let Some(share) = cluster.share(hot).filter(|_| !movable.is_empty()) else {
         return Err(Refused::new(
             Rule::NothingToMove,
             format!(
@@ -62,15 +75,14 @@ pub fn relieve(cluster: &Cluster, hot: BrokerId, target_percent: f64) -> Result<
                 count(led, "partition")
             ),
         ));
-    }
+    };
 
-    let share = cpu / led as f64;
-    let wanted = (((cpu - target_percent) / share).ceil().max(1.0) as usize).min(movable.len());
+    let wanted = (((hot_load - goal.percent) / share).ceil().max(1.0) as usize).min(MAX_MOVES);
     let mut load: BTreeMap<BrokerId, f64> = cluster
         .brokers
         .iter()
-        .filter(|(id, broker)| **id != hot && broker.healthy && !broker.overloaded)
-        .filter_map(|(id, broker)| Some((*id, broker.cpu_percent?)))
+        .filter(|(id, broker)| **id != hot && broker.health == Health::Healthy)
+        .filter_map(|(id, broker)| Some((*id, broker.load_percent?)))
         .collect();
 
     let mut moves = Vec::new();
@@ -78,9 +90,9 @@ pub fn relieve(cluster: &Cluster, hot: BrokerId, target_percent: f64) -> Result<
         if moves.len() == wanted {
             break;
         }
-        let Some(to) = best_target(partition, &load, share, target_percent) else { continue };
-        if let Some(cpu) = load.get_mut(&to) {
-            *cpu += share;
+        let Some(to) = best_target(partition, &load, share, goal.percent) else { continue };
+        if let Some(load) = load.get_mut(&to) {
+            *load += share;
         }
         moves.push(LeadershipMove {
             topic: partition.topic.clone(),
@@ -94,24 +106,36 @@ pub fn relieve(cluster: &Cluster, hot: BrokerId, target_percent: f64) -> Result<
             Rule::NoEligibleTarget,
             format!(
                 "none of the {} that broker {hot} leads has an in-sync replica on a healthy broker that would stay \
-                 below {target_percent:.0}% CPU with {share:.1}% more; brokers with room, or replicas in sync, would lift this",
-                count(movable.len(), "movable partition")
+                 below {:.0}% {} with {share:.1}% more; brokers with room, or replicas in sync, would lift this",
+                count(movable.len(), "movable partition"),
+                goal.percent,
+                goal.resource
             ),
         ));
     }
     Ok(LeadershipPlan { from: hot, moves })
 }
 
-/// Checks the rules that hold for any load move; gives the CPU of the hot broker.
-fn permitted(cluster: &Cluster, hot: BrokerId) -> Result<f64, Refused> {
-    let overloaded = cluster.brokers.values().filter(|broker| broker.overloaded).count();
-    if overloaded * 2 > cluster.brokers.len() {
+/// Checks the rules that hold for any load move; gives the load of the hot broker.
+fn permitted(cluster: &Cluster, hot: BrokerId, goal: &Goal<'_>) -> Result<f64, Refused> {
+    let brokers = cluster.brokers.len();
+    let overloaded = cluster.count(Health::Overloaded);
+    if overloaded * 2 > brokers {
         return Err(Refused::new(
             Rule::TooManyOverloaded,
             format!(
-                "{overloaded} of {} brokers are overloaded, more than half: that is a lack of capacity, which moving work \
-                 around does not cure; add brokers or reduce the load",
-                cluster.brokers.len()
+                "{overloaded} of {brokers} brokers are overloaded, more than half: that is a lack of capacity, which \
+                 moving work around does not cure; add brokers or reduce the load"
+            ),
+        ));
+    }
+    let unhealthy = cluster.count(Health::Unhealthy);
+    if unhealthy > 1 && unhealthy * 5 > brokers {
+        return Err(Refused::new(
+            Rule::TooManyUnhealthy,
+            format!(
+                "{unhealthy} of {brokers} brokers are unhealthy, more than one and more than 20%: nothing is moved until \
+                 some are back"
             ),
         ));
     }
@@ -129,14 +153,17 @@ fn permitted(cluster: &Cluster, hot: BrokerId) -> Result<f64, Refused> {
             ),
         ));
     }
-    cluster.brokers.get(&hot).and_then(|broker| broker.cpu_percent).filter(|cpu| *cpu > 0.0).ok_or_else(
-        || {
-            Refused::new(
-                Rule::UnknownLoad,
-                format!("the CPU use of broker {hot} is not known, so nothing is moved"),
-            )
-        },
-    )
+    let load = cluster.brokers.get(&hot).and_then(|broker| broker.load_percent);
+    load.filter(|load| *load > 0.0).ok_or_else(|| {
+        let resource = goal.resource;
+        Refused::new(
+            Rule::UnknownLoad,
+            format!(
+                "{resource} of broker {hot} is not known, or its newest report is too old, so nothing is moved; lifted by \
+                 its next report"
+            ),
+        )
+    })
 }
 
 fn best_target(
@@ -149,7 +176,7 @@ fn best_target(
         .replicas
         .iter()
         .filter(|id| partition.isr.contains(id))
-        .filter_map(|id| load.get(id).map(|cpu| (*id, cpu + share)))
+        .filter_map(|id| load.get(id).map(|load| (*id, load + share)))
         .filter(|(_, after)| *after < limit)
         .min_by(|(a, x), (b, y)| match x.total_cmp(y) {
             Ordering::Equal => a.cmp(b),
@@ -173,8 +200,8 @@ mod tests {
             brokers: (1..)
                 .zip(cpus)
                 .map(|(id, cpu)| {
-                    let overloaded = *cpu > 80.0;
-                    (BrokerId(id), Broker { healthy: !overloaded, overloaded, cpu_percent: Some(*cpu) })
+                    let health = if *cpu > 80.0 { Health::Overloaded } else { Health::Healthy };
+                    (BrokerId(id), Broker { health, load_percent: Some(*cpu) })
                 })
                 .collect(),
             partitions: (0..)
@@ -192,11 +219,12 @@ mod tests {
     }
 
     const ALL: &[i32] = &[1, 2, 3];
+    const CPU: Goal<'_> = Goal { resource: "CPU usage", percent: 70.0 };
 
     #[test]
     fn moves_no_more_than_needed_to_the_coolest() {
         let hot_leads: Vec<(&[i32], &[i32])> = vec![(ALL, ALL); 10];
-        let plan = relieve(&cluster(&[95.0, 30.0, 40.0], &hot_leads), BrokerId(1), 70.0).unwrap();
+        let plan = relieve(&cluster(&[95.0, 30.0, 40.0], &hot_leads), BrokerId(1), &CPU).unwrap();
         assert_eq!(plan.given(), BTreeMap::from([(BrokerId(2), 2), (BrokerId(3), 1)]));
         assert_eq!(
             plan.sentence(),
@@ -207,37 +235,84 @@ mod tests {
     #[test]
     fn a_replica_out_of_sync_makes_the_cluster_heal_first() {
         let refused =
-            relieve(&cluster(&[95.0, 30.0, 40.0], &[(ALL, &[1, 2])]), BrokerId(1), 70.0).unwrap_err();
+            relieve(&cluster(&[95.0, 30.0, 40.0], &[(ALL, &[1, 2])]), BrokerId(1), &CPU).unwrap_err();
         assert_eq!(refused.rule, Rule::UnderReplicated);
     }
 
     #[test]
     fn most_hot_is_a_lack_of_capacity() {
-        let refused = relieve(&cluster(&[95.0, 90.0, 40.0], &[(ALL, ALL)]), BrokerId(1), 70.0).unwrap_err();
+        let refused = relieve(&cluster(&[95.0, 90.0, 40.0], &[(ALL, ALL)]), BrokerId(1), &CPU).unwrap_err();
         assert_eq!(refused.rule, Rule::TooManyOverloaded);
     }
 
     #[test]
     fn unknown_cpu_gets_no_work() {
         let mut cluster = cluster(&[95.0, 30.0, 40.0], &[(ALL, ALL); 10]);
-        cluster.brokers.get_mut(&BrokerId(2)).unwrap().cpu_percent = None;
-        let plan = relieve(&cluster, BrokerId(1), 70.0).unwrap();
+        cluster.brokers.get_mut(&BrokerId(2)).unwrap().load_percent = None;
+        let plan = relieve(&cluster, BrokerId(1), &CPU).unwrap();
         assert!(plan.moves.iter().all(|m| m.to == BrokerId(3)));
-        cluster.brokers.get_mut(&BrokerId(1)).unwrap().cpu_percent = None;
-        assert_eq!(relieve(&cluster, BrokerId(1), 70.0).unwrap_err().rule, Rule::UnknownLoad);
+        cluster.brokers.get_mut(&BrokerId(1)).unwrap().load_percent = None;
+        assert_eq!(relieve(&cluster, BrokerId(1), &CPU).unwrap_err().rule, Rule::UnknownLoad);
     }
 
     #[test]
     fn internal_topics_stay() {
         let mut cluster = cluster(&[95.0, 30.0, 40.0], &[(ALL, ALL)]);
         cluster.partitions[0].movable = false;
-        assert_eq!(relieve(&cluster, BrokerId(1), 70.0).unwrap_err().rule, Rule::NothingToMove);
+        assert_eq!(relieve(&cluster, BrokerId(1), &CPU).unwrap_err().rule, Rule::NothingToMove);
+    }
+
+    #[test]
+    fn with_too_many_down_nothing_is_moved() {
+        let down = |ids: &[i32]| {
+            let mut cluster = cluster(&[95.0, 30.0, 40.0, 40.0, 40.0], &[(ALL, ALL); 10]);
+            for id in ids {
+                cluster.brokers.get_mut(&BrokerId(*id)).unwrap().health = Health::Unhealthy;
+            }
+            relieve(&cluster, BrokerId(1), &CPU)
+        };
+        assert!(down(&[4]).is_ok());
+        assert_eq!(down(&[4, 5]).unwrap_err().rule, Rule::TooManyUnhealthy);
+    }
+
+    #[test]
+    fn only_the_healthy_are_given_work() {
+        for health in [Health::Overloaded, Health::Unhealthy, Health::Unsettled] {
+            let mut cluster = cluster(&[95.0, 10.0, 60.0, 10.0, 10.0], &[(ALL, ALL); 10]);
+            cluster.brokers.get_mut(&BrokerId(2)).unwrap().health = health;
+            let plan = relieve(&cluster, BrokerId(1), &CPU).unwrap();
+            assert!(plan.moves.iter().all(|m| m.to == BrokerId(3)), "{health:?}");
+        }
+    }
+
+    #[test]
+    fn two_plans_do_not_count_on_the_same_room() {
+        let sets: Vec<(&[i32], &[i32])> =
+            [vec![(&[1, 3][..], &[1, 3][..]); 10], vec![(&[2, 3], &[2, 3]); 10]].concat();
+        let mut cluster = cluster(&[90.0, 90.0, 30.0, 10.0], &sets);
+        let first = relieve(&cluster, BrokerId(1), &CPU).unwrap();
+        cluster.apply(&first);
+        assert_eq!(cluster.leaders(BrokerId(3)), first.moves.len());
+        assert_eq!(cluster.brokers[&BrokerId(3)].load_percent, Some(30.0 + 9.0 * first.moves.len() as f64));
+        let second = relieve(&cluster, BrokerId(2), &CPU).unwrap();
+        assert_eq!((first.moves.len(), second.moves.len()), (3, 1), "room for four shares of 9% below 70%");
+    }
+
+    #[test]
+    fn one_plan_is_bounded() {
+        let hot_leads: Vec<(&[i32], &[i32])> = vec![(ALL, ALL); 3 * MAX_MOVES];
+        let plan = relieve(
+            &cluster(&[3_000.0, 1.0, 1.0], &hot_leads),
+            BrokerId(1),
+            &Goal { percent: 2_000.0, ..CPU },
+        );
+        assert_eq!(plan.unwrap().moves.len(), MAX_MOVES);
     }
 
     #[test]
     fn no_room_elsewhere() {
         let refused =
-            relieve(&cluster(&[95.0, 69.0, 69.0], &[(ALL, ALL); 10]), BrokerId(1), 70.0).unwrap_err();
+            relieve(&cluster(&[95.0, 69.0, 69.0], &[(ALL, ALL); 10]), BrokerId(1), &CPU).unwrap_err();
         assert_eq!(refused.rule, Rule::NoEligibleTarget);
     }
 
@@ -255,17 +330,17 @@ mod tests {
             let parts: Vec<(&[i32], &[i32])> = sets.iter().map(|s| (s.as_slice(), s.as_slice())).collect();
             let cluster = cluster(&cpus, &parts);
             let hot = BrokerId(1);
-            let plan = relieve(&cluster, hot, 70.0);
-            prop_assert_eq!(&plan, &relieve(&cluster, hot, 70.0), "deterministic");
+            let plan = relieve(&cluster, hot, &CPU);
+            prop_assert_eq!(&plan, &relieve(&cluster, hot, &CPU), "deterministic");
             if let Ok(plan) = plan {
                 let share = cpus[0] / cluster.leaders(hot) as f64;
                 for change in &plan.moves {
                     let p = cluster.partitions.iter().find(|p| p.number == change.partition).unwrap();
                     prop_assert!(p.isr.contains(&change.to) && change.to != hot && p.leader == Some(hot));
-                    prop_assert!(cluster.brokers[&change.to].healthy);
+                    prop_assert!(cluster.brokers[&change.to].health == Health::Healthy);
                 }
                 for (to, given) in plan.given() {
-                    let after = cluster.brokers[&to].cpu_percent.unwrap() + share * given as f64;
+                    let after = cluster.brokers[&to].load_percent.unwrap() + share * given as f64;
                     prop_assert!(after < 70.0 + 1e-6, "no new hot broker");
                 }
             }

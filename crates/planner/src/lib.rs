@@ -9,6 +9,6 @@ mod cluster;
 mod leadership;
 mod refused;
 
-pub use cluster::{Broker, Cluster, Partition};
-pub use leadership::{LeadershipPlan, relieve};
+pub use cluster::{Broker, Cluster, Health, Partition};
+pub use leadership::{Goal, LeadershipPlan, MAX_MOVES, relieve};
 pub use refused::{Refused, Rule};

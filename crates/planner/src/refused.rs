@@ -14,9 +14,13 @@ pub struct Refused {
 pub enum Rule {
     /// More than half of the brokers are hot: there is no room to move work to.
     TooManyOverloaded,
+    /// So many brokers are down that alerts are all there is to give.
+    TooManyUnhealthy,
+    /// What is known of the cluster's partitions is too old, or nothing is known yet.
+    StaleData,
     /// Heal before balance: partitions are under-replicated.
     UnderReplicated,
-    /// Unknown data means no action: the CPU of the hot broker is not known.
+    /// Unknown data means no action: the load of the hot broker is not known.
     UnknownLoad,
     /// What is short on the broker does not follow leadership.
     LeadershipDoesNotHelp,
@@ -28,8 +32,10 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::TooManyOverloaded,
+        Self::TooManyUnhealthy,
+        Self::StaleData,
         Self::UnderReplicated,
         Self::UnknownLoad,
         Self::LeadershipDoesNotHelp,
@@ -41,6 +47,8 @@ impl Rule {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TooManyOverloaded => "TooManyOverloaded",
+            Self::TooManyUnhealthy => "TooManyUnhealthy",
+            Self::StaleData => "StaleData",
             Self::UnderReplicated => "UnderReplicated",
             Self::UnknownLoad => "UnknownLoad",
             Self::LeadershipDoesNotHelp => "LeadershipDoesNotHelp",

@@ -1,0 +1,78 @@
+//! Whether this doctor may write, and what its term tells.
+
+use super::EngineState;
+use crate::{report::Role, term::TermEvent};
+
+impl EngineState {
+    /// Elected: the actions log is being opened.
+    pub fn begin_term(&mut self) {
+        self.set_role(Role::TakingOver);
+    }
+
+    /// The election says that this doctor stands by. The next one is a new chance for one that was fenced.
+    pub fn stand_by(&mut self) {
+        self.fenced = false;
+        if !matches!(self.role, Role::Standby | Role::Conflict { .. }) {
+            self.set_role(Role::Standby);
+        }
+    }
+
+    /// The term is over, and another may follow.
+    pub fn end_term(&mut self) {
+        if matches!(self.role, Role::TakingOver | Role::Leading { .. }) {
+            self.set_role(Role::Standby);
+        }
+    }
+
+    /// Another policy has the cluster, or has it no more.
+    pub fn set_conflict(&mut self, conflict: Option<&str>) {
+        let role = match (conflict, &self.role) {
+            (Some(told), Role::Conflict { message }) if told == message => return,
+            (Some(told), _) => Role::Conflict { message: told.to_owned() },
+            (None, Role::Conflict { .. }) if self.fenced => Role::Fenced,
+            (None, Role::Conflict { .. }) => Role::Standby,
+            (None, _) => return,
+        };
+        self.set_role(role);
+    }
+
+    /// Whether another doctor has taken the log over since the last election.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// Whether this doctor writes the log.
+    pub fn leads(&self) -> bool {
+        matches!(self.role, Role::Leading { .. })
+    }
+
+    /// Takes in what the term tells.
+    pub fn hear_term(&mut self, event: TermEvent) {
+        match event {
+            TermEvent::Opened(alerts) => {
+                let epoch = alerts.epoch + 1;
+                self.alerts = alerts;
+                self.alerts.epoch = epoch;
+                self.to_announce = true;
+                self.set_role(Role::Leading { epoch });
+            }
+            TermEvent::Committed(kinds) => {
+                for kind in kinds {
+                    *self.counters.actions.entry(kind).or_default() += 1;
+                }
+            }
+            TermEvent::LeftOut => self.counters.outbox_dropped += 1,
+            TermEvent::Fenced => {
+                self.fenced = true;
+                self.set_role(Role::Fenced);
+            }
+            TermEvent::Broken => self.end_term(),
+        }
+    }
+
+    fn set_role(&mut self, role: Role) {
+        self.role = role;
+        self.advised = None;
+        self.changed = true;
+    }
+}

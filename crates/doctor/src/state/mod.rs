@@ -1,0 +1,178 @@
+//! What the engine knows and concludes. No I/O and no clock: it is told what was seen, and says what is to be written and
+//! shown.
+//!
+//! `intake` takes in what was seen, `leadership` knows whether this doctor may write, `treatment` considers what would
+//! help, and `show` puts the report together.
+
+mod intake;
+mod leadership;
+mod show;
+mod treatment;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use doctorkafka_diagnosis::{BrokerState, Diagnostician, Moment, Reason};
+use doctorkafka_kafka::BrokerInfo;
+use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Severity};
+use jiff::Timestamp;
+
+use crate::{
+    Policy,
+    alerts::{Alerts, Draft},
+    report::{Advice, Counters, KafkaView, Refusal, Role},
+};
+use intake::SeenTopics;
+
+/// State and reason of a broker at the last step, and since when, by the wall clock, it has been in this state.
+type Standing = (BrokerState, Reason, Timestamp);
+
+/// Everything that one engine knows of its cluster.
+pub(crate) struct EngineState {
+    policy: Arc<Policy>,
+    diagnostician: Diagnostician,
+    kafka: KafkaView,
+    /// When Kafka last answered.
+    kafka_seen: Option<Moment>,
+    /// Since when another cluster answers in the place of the one that is watched.
+    other_cluster: Option<Moment>,
+    brokers: BTreeMap<BrokerId, BrokerInfo>,
+    topics: Option<SeenTopics>,
+    role: Role,
+    /// Another doctor has taken the log over, and there was no new election since.
+    fenced: bool,
+    /// The alerts that stand open; while leading, including what is about to be written.
+    alerts: Alerts,
+    /// The log does not yet say that this doctor leads.
+    to_announce: bool,
+    actions: VecDeque<ActionRecord>,
+    /// The newest actions as they are shown; `None` when there are newer ones.
+    shown_actions: Option<Arc<[ActionRecord]>>,
+    standings: BTreeMap<BrokerId, Standing>,
+    advice: Vec<Advice>,
+    refusals: Vec<Refusal>,
+    /// When treatment was last considered; `None` when it has to be considered anew.
+    advised: Option<Moment>,
+    counters: Counters,
+    /// Something is known that was not published.
+    changed: bool,
+    published: Option<Moment>,
+}
+
+impl EngineState {
+    /// Knows nothing yet.
+    pub fn new(policy: Arc<Policy>, now: Moment) -> Self {
+        Self {
+            diagnostician: Diagnostician::new(policy.detection.clone(), now),
+            policy,
+            kafka: KafkaView::default(),
+            kafka_seen: None,
+            other_cluster: None,
+            brokers: BTreeMap::new(),
+            topics: None,
+            role: Role::Standby,
+            fenced: false,
+            alerts: Alerts::default(),
+            to_announce: false,
+            actions: VecDeque::new(),
+            shown_actions: None,
+            standings: BTreeMap::new(),
+            advice: Vec::new(),
+            refusals: Vec::new(),
+            advised: None,
+            counters: Counters::default(),
+            changed: true,
+            published: None,
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Puts an edited policy in force.
+    pub fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.diagnostician.set_detection(policy.detection.clone());
+        self.policy = policy;
+        self.advised = None;
+        self.changed = true;
+    }
+
+    /// Diagnoses and considers treatment. Gives the records that the log lacks, at most `room`: what does not fit is
+    /// found lacking again by the next step.
+    pub fn step(&mut self, now: Moment, wall: Timestamp, room: usize) -> Vec<ActionRecord> {
+        self.diagnostician.diagnose(now);
+        let moved = self.notice_changes(wall);
+        let mut drafts = Vec::new();
+        if let (Role::Leading { epoch }, true) = (&self.role, room > 0) {
+            if std::mem::take(&mut self.to_announce) {
+                let message = format!("this doctor leads, epoch {epoch}");
+                drafts.push(Draft::new(ActionKind::LeaderStarted, Severity::Info, None, message));
+            }
+            let left = room - drafts.len();
+            drafts.extend(self.alerts.reconcile(self.diagnostician.diagnoses(), wall, left));
+        }
+        let left = room - drafts.len();
+        drafts.extend(self.consider_treatment(now, moved, left));
+        drafts.into_iter().map(|draft| self.sign(draft, wall)).collect()
+    }
+
+    /// Remembers when each broker got into its state; true when anything changed.
+    fn notice_changes(&mut self, wall: Timestamp) -> bool {
+        let diagnoses = self.diagnostician.diagnoses();
+        let known = self.standings.len();
+        self.standings.retain(|id, _| diagnoses.contains_key(id));
+        let mut changed = self.standings.len() != known;
+        for (id, diagnosis) in diagnoses {
+            let before = self.standings.get(id);
+            if before
+                .is_some_and(|(state, reason, _)| (*state, *reason) == (diagnosis.state, diagnosis.reason))
+            {
+                continue;
+            }
+            let same_state = before.filter(|(state, ..)| *state == diagnosis.state);
+            let since = same_state.map_or(wall, |(.., since)| *since);
+            if before.is_some() && same_state.is_none() {
+                tracing::info!(
+                    policy = self.policy.name,
+                    broker = id.0,
+                    state = diagnosis.state.as_str(),
+                    reason = diagnosis.reason.as_str(),
+                    "{}",
+                    diagnosis.message
+                );
+            }
+            self.standings.insert(*id, (diagnosis.state, diagnosis.reason, since));
+            changed = true;
+        }
+        self.changed |= changed;
+        changed
+    }
+
+    /// Makes a draft a record of this doctor.
+    fn sign(&self, draft: Draft, time: Timestamp) -> ActionRecord {
+        ActionRecord {
+            version: ActionRecord::VERSION,
+            id: ActionRecord::new_id(),
+            time,
+            policy: self.policy.name.clone(),
+            cluster: self.kafka.cluster_id.clone().unwrap_or_default(),
+            epoch: self.alerts.epoch,
+            kind: draft.kind,
+            severity: draft.severity,
+            broker: draft.broker,
+            message: draft.message,
+            outcome: draft.outcome,
+            leadership: draft.leadership,
+            digest: None,
+            step: None,
+            evidence: draft.evidence,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What is told to the rest of the process.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use doctorkafka_diagnosis::Moment;
+use doctorkafka_wire::{ActionRecord, BrokerId};
+use jiff::Timestamp;
+
+use super::EngineState;
+use crate::{
+    DoctorReport,
+    report::{BrokerView, KafkaView},
+    view::{Tally, figures, summary},
+};
+
+/// Figures are published at most this often; what changes a state is published at once.
+const FIGURES_EVERY: Duration = Duration::from_millis(500);
+
+/// A broker that has been silent for so long is worth a direct probe.
+const PROBE_AFTER: Duration = Duration::from_secs(3);
+
+impl EngineState {
+    /// Notes how many records wait for the log.
+    pub fn set_waiting(&mut self, waiting: usize) {
+        self.counters.outbox = waiting;
+    }
+
+    /// Silent brokers and their addresses.
+    pub fn worth_probing(&self, now: Moment) -> BTreeMap<BrokerId, String> {
+        let silent = self.diagnostician.silent_for(PROBE_AFTER, now);
+        silent.into_iter().filter_map(|id| Some((id, self.brokers.get(&id)?.address()))).collect()
+    }
+
+    /// Whether there is something new to publish; counts it as published.
+    pub fn worth_publishing(&mut self, now: Moment) -> bool {
+        let due = self.published.is_none_or(|published| now.since(published) >= FIGURES_EVERY);
+        if !self.changed && !due {
+            return false;
+        }
+        self.changed = false;
+        self.published = Some(now);
+        true
+    }
+
+    /// Everything that is known, put together `at` this time of the wall clock.
+    pub fn report(&mut self, now: Moment, at: Timestamp) -> DoctorReport {
+        let diagnoses = self.diagnostician.diagnoses();
+        let topics = self.topics.as_ref().filter(|topics| topics.are_fresh(now));
+        let tally = topics.map(|topics| &topics.tally);
+        let brokers = diagnoses.keys().filter_map(|id| self.broker_view(*id, tally, at)).collect();
+        let under_replicated = tally.map(|tally| tally.under_replicated);
+        DoctorReport {
+            at,
+            policy: self.policy.name.clone(),
+            role: self.role.clone(),
+            kafka: KafkaView { under_replicated, ..self.kafka.clone() },
+            summary: summary(diagnoses),
+            brokers,
+            advice: self.advice.clone(),
+            refusals: self.refusals.clone(),
+            actions: self.newest_actions(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    /// Shared by all reports until there are newer ones: each may name thousands of partitions.
+    fn newest_actions(&mut self) -> Arc<[ActionRecord]> {
+        self.shown_actions.get_or_insert_with(|| self.actions.iter().cloned().collect()).clone()
+    }
+
+    fn broker_view(&self, id: BrokerId, tally: Option<&Tally>, at: Timestamp) -> Option<BrokerView> {
+        let diagnosis = self.diagnostician.diagnoses().get(&id)?;
+        let info = self.brokers.get(&id);
+        // An alert that an earlier leader raised tells better since when the state holds.
+        let alerted =
+            self.alerts.of(id).filter(|alert| alert.is_of(diagnosis.state)).map(|alert| alert.since);
+        let since = self.standings.get(&id).map_or(at, |(.., since)| *since);
+        let count = |of: &BTreeMap<BrokerId, usize>| of.get(&id).copied().unwrap_or_default();
+        Some(BrokerView {
+            id,
+            host: info.map(|info| info.host.clone()).unwrap_or_default(),
+            rack: info.and_then(|info| info.rack.clone()),
+            state: diagnosis.state,
+            reason: diagnosis.reason,
+            since: alerted.map_or(since, |alerted| alerted.min(since)),
+            message: diagnosis.message.clone(),
+            evidence: diagnosis.evidence.clone(),
+            figures: figures(self.diagnostician.newest_report(id)),
+            leaders: tally.map(|tally| count(&tally.leaders)),
+            replicas: tally.map(|tally| count(&tally.replicas)),
+        })
+    }
+}
