@@ -2,7 +2,7 @@
 
 use crate::{
     licences,
-    steps::{Steps, cargo, root, succeed},
+    steps::{Steps, cargo, succeed},
 };
 use anyhow::Context;
 use doctorkafka_testbed::find_program;
@@ -25,7 +25,7 @@ pub fn run(_arguments: Arguments) -> anyhow::Result<()> {
 
 /// Runs all checks as steps.
 pub fn all(steps: &mut Steps) {
-    steps.run("licences", || Ok(format!("{} crates", licences::check(&root())?)));
+    steps.run("licences", || Ok(format!("{} crates", licences::check()?)));
     if find_program(&"cargo-deny".into()).is_some() {
         steps.run("deny", || quietly(&["deny", "check", "bans", "licenses", "sources"]));
     } else {

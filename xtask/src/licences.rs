@@ -1,18 +1,17 @@
 //! May every crate that DoctorKafka is built from be used? A small check that runs everywhere; `cargo deny` knows more.
 
+use crate::steps::{cargo, root};
 use anyhow::{Context, bail};
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs};
 
 /// Checks the licence of every crate in `Cargo.lock` against `licenses.allow` of `deny.toml`; gives how many there are.
 ///
 /// # Errors
 /// A crate's licence is not allowed, or cannot be known.
-pub fn check(root: &Path) -> anyhow::Result<usize> {
-    let deny = fs::read_to_string(root.join("deny.toml")).context("deny.toml cannot be read")?;
+pub fn check() -> anyhow::Result<usize> {
+    let deny = fs::read_to_string(root().join("deny.toml")).context("deny.toml cannot be read")?;
     let allowed = allow_list(&deny)?;
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked"])
-        .current_dir(root)
+    let output = cargo(&["metadata", "--format-version", "1", "--locked"])
         .output()
         .context("cargo metadata cannot be run")?;
     if !output.status.success() {

@@ -14,11 +14,23 @@ pub fn root() -> PathBuf {
     xtask.parent().unwrap_or(xtask).to_path_buf()
 }
 
-/// Cargo, in the checkout.
+/// Cargo, in the checkout. What `cargo run` tells this program of itself is kept from it: build scripts that look at
+/// it (ring's does) would otherwise run again each time, and everything after them.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(arguments).current_dir(root());
+    for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
+        if told_by_cargo_run(&name) {
+            cargo.env_remove(name);
+        }
+    }
     cargo
+}
+
+/// Whether a variable is about the package that `cargo run` runs, and not a setting of the user's.
+fn told_by_cargo_run(name: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix))
+        || ["CARGO_BIN_NAME", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"].contains(&name)
 }
 
 /// What was run so far. A step that fails does not keep the next ones from running: one look shows everything that is
@@ -119,4 +131,46 @@ fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let words = std::iter::once(program).chain(command.get_args()).map(|word| word.to_string_lossy());
     words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_is_not_told_of_this_package_but_of_the_users_settings() {
+        // `cargo test` sets it for this very test.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let cargo = cargo(&["build"]);
+        assert!(cargo.get_envs().any(|(name, value)| name == "CARGO_MANIFEST_DIR" && value.is_none()));
+        for setting in ["CARGO_TARGET_DIR", "CARGO_HOME", "CARGO_TERM_COLOR", "CARGO_NET_OFFLINE"] {
+            assert!(!told_by_cargo_run(setting), "{setting}");
+        }
+    }
+
+    #[test]
+    fn a_failed_step_fails_the_whole_and_stops_no_other() {
+        let mut steps = Steps::default();
+        let mut later = false;
+        steps.run("first", || anyhow::bail!("broken"));
+        steps.run("second", || {
+            later = true;
+            Ok(String::new())
+        });
+        assert!(later);
+        assert_eq!(steps.verdict().unwrap_err().to_string(), "failed: first");
+        let mut passed = Steps::default();
+        passed.skip("optional", "not installed");
+        assert!(passed.verdict().is_ok());
+    }
+
+    #[test]
+    fn output_is_watched_line_by_line_to_the_end() {
+        let mut lines = Vec::new();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; printf two; exit 3"]);
+        let succeeded = watch(&mut command, |line| lines.push(line.to_owned())).unwrap();
+        assert!(!succeeded);
+        assert_eq!(lines, ["one", "two"]);
+    }
 }

@@ -1,7 +1,7 @@
 //! Building the two programs that the demo shows.
 
 use super::screen::Screen;
-use crate::steps::root;
+use crate::steps;
 use anyhow::{Context, bail};
 use std::{path::PathBuf, process::Stdio};
 use tokio::{
@@ -29,11 +29,15 @@ impl Programs {
     pub async fn build(screen: &Screen) -> anyhow::Result<Self> {
         let step = screen.step("build", "operator and sidecar");
         step.give_way();
-        let mut cargo = Command::new(env!("CARGO"))
-            .args(["build", "--locked", "--message-format", "json-render-diagnostics"])
-            // Together with xtask, as which it was built already: other features would be another build of everything.
-            .args(["--package", OPERATOR, "--package", SIDECAR, "--package", "xtask", "--bins"])
-            .current_dir(root())
+        // Together with xtask, as which it was built already: other features would be another build of everything.
+        let cargo = steps::cargo(
+            &[
+                ["build", "--locked", "--bins", "--message-format", "json-render-diagnostics"].as_slice(),
+                &["--package", OPERATOR, "--package", SIDECAR, "--package", "xtask"],
+            ]
+            .concat(),
+        );
+        let mut cargo = Command::from(cargo)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
