@@ -57,16 +57,8 @@ pub const CHROMEDRIVER: Requirement = Requirement {
     elsewhere: "https://googlechromelabs.github.io/chrome-for-testing",
 };
 
-/// Configures librdkafka.
-pub const C_COMPILER: Requirement = Requirement {
-    program: "cc",
-    purpose: "build librdkafka and zstd",
-    package: Some("build-essential"),
-    elsewhere: "your system's C compiler",
-};
-
 /// Everything that the tests use.
-pub const FOR_TESTS: [Requirement; 6] = [C_COMPILER, JAVA, MAVEN, GO, CHROMIUM, CHROMEDRIVER];
+pub const FOR_TESTS: [Requirement; 5] = [JAVA, MAVEN, GO, CHROMIUM, CHROMEDRIVER];
 
 /// Those of `wanted` that are not there.
 pub fn missing(wanted: &[Requirement]) -> Vec<Requirement> {

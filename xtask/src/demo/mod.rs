@@ -78,7 +78,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn show(settings: Settings) -> anyhow::Result<()> {
-    let mut wanted = vec![requirements::JAVA, requirements::C_COMPILER];
+    let mut wanted = vec![requirements::JAVA];
     if settings.kubernetes {
         wanted.push(requirements::GO);
     }
