@@ -1,6 +1,7 @@
 //! Reads the broker's Prometheus page, where it has one, beside the measuring loop.
 
 mod figures;
+mod line;
 
 use anyhow::Context;
 use figures::Meter;
@@ -37,7 +38,7 @@ pub fn watch_page(url: String) -> watch::Receiver<Option<(Instant, Scraped)>> {
             let lines = tokio::task::spawn_blocking(move || fetch(&page)).await;
             let now = Instant::now();
             let outcome =
-                lines.context("the scrape ended unexpectedly").flatten().map(|lines| meter.read(lines, now));
+                lines.context("the scrape ended unexpectedly").flatten().map(|lines| meter.read(&lines, now));
             match outcome {
                 Ok(figures) => {
                     if works != Some(true) {

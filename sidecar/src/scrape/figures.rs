@@ -5,8 +5,8 @@
 //! hand), or `kafka_server_BrokerTopicMetrics_Count{name="MessagesInPerSec"}` (the JMX exporter without rules). All of
 //! them are brought to one form first.
 
+use super::line;
 use doctorkafka_wire::ExporterMetrics;
-use prometheus_parse::{Scrape, Value};
 use std::{collections::HashMap, time::Instant};
 
 /// What a page said.
@@ -57,19 +57,13 @@ pub fn may_matter(line: &str) -> bool {
 
 impl Meter {
     /// Takes in the lines of a page read at `now`.
-    pub fn read(&mut self, lines: Vec<String>, now: Instant) -> Scraped {
+    pub fn read(&mut self, lines: &[String], now: Instant) -> Scraped {
         let mut gauges: HashMap<Subject, f64> = HashMap::new();
         let mut counters: HashMap<Subject, f64> = HashMap::new();
-        // Reading from memory cannot fail.
-        let samples = Scrape::parse(lines.into_iter().map(Ok)).map(|page| page.samples).unwrap_or_default();
-        for sample in samples {
-            let (Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value)) = sample.value else {
-                continue;
-            };
-            let label = |name: &str| sample.labels.get(name).unwrap_or_default();
-            match recognise(&sample.metric, label("name"), label("area")) {
-                Some((subject, Kind::Gauge)) => gauges.insert(subject, value),
-                Some((subject, Kind::Counter)) => counters.insert(subject, value),
+        for sample in lines.iter().filter_map(|line| line::parse(line)) {
+            match recognise(sample.name, sample.label("name"), sample.label("area")) {
+                Some((subject, Kind::Gauge)) => gauges.insert(subject, sample.value),
+                Some((subject, Kind::Counter)) => counters.insert(subject, sample.value),
                 None => None,
             };
         }
@@ -172,16 +166,16 @@ mod tests {
         };
         let start = Instant::now();
         let mut meter = Meter::default();
-        let first = meter.read(page(100), start);
+        let first = meter.read(&page(100), start);
         assert_eq!(first.metrics.messages_in_per_sec, None, "a rate needs two readings");
         assert_eq!(first.metrics.request_handler_idle_percent, Some(90.9));
         assert_eq!(first.metrics.under_replicated_partitions, Some(2));
         assert_eq!((first.heap_used_bytes, first.heap_max_bytes), (Some(350_000_000), Some(1 << 30)));
-        let second = meter.read(page(150), start + Duration::from_secs(10));
+        let second = meter.read(&page(150), start + Duration::from_secs(10));
         assert_eq!(second.metrics.messages_in_per_sec, Some(5.0));
         assert_eq!(second.metrics.bytes_in_per_sec, Some(5_000.0));
         assert_eq!(second.metrics.bytes_out_per_sec, Some(0.0));
-        let restarted = meter.read(page(1), start + Duration::from_secs(20));
+        let restarted = meter.read(&page(1), start + Duration::from_secs(20));
         assert_eq!(restarted.metrics.messages_in_per_sec, None);
     }
 
@@ -196,7 +190,7 @@ mod tests {
              kafka_server_ReplicaManager_Value{name=\"UnderReplicatedPartitions\",} 0.0\n\
              jvm_memory_used_bytes{area=\"heap\"} 5\njvm_memory_max_bytes{area=\"heap\"} -1.0\n",
         );
-        let scraped = Meter::default().read(page, Instant::now());
+        let scraped = Meter::default().read(&page, Instant::now());
         assert_eq!(scraped.metrics.messages_in_per_sec, Some(12.5));
         assert_eq!(scraped.metrics.bytes_in_per_sec, None);
         assert_eq!(scraped.metrics.bytes_out_per_sec, None);
@@ -212,12 +206,12 @@ mod tests {
         };
         let start = Instant::now();
         let mut meter = Meter::default();
-        assert_eq!(meter.read(page(1_000_000_000), start).metrics.request_handler_idle_percent, None);
-        let second = meter.read(page(8_000_000_000), start + Duration::from_secs(10));
+        assert_eq!(meter.read(&page(1_000_000_000), start).metrics.request_handler_idle_percent, None);
+        let second = meter.read(&page(8_000_000_000), start + Duration::from_secs(10));
         assert_eq!(second.metrics.request_handler_idle_percent, Some(70.0));
         // A count under the name of a share is not taken for one.
-        let count = vec!["kafka_server_kafkarequesthandlerpool_requesthandleravgidlepercent 6.12E12".into()];
-        assert_eq!(Meter::default().read(count, start).metrics.request_handler_idle_percent, None);
+        let count = ["kafka_server_kafkarequesthandlerpool_requesthandleravgidlepercent 6.12E12".to_owned()];
+        assert_eq!(Meter::default().read(&count, start).metrics.request_handler_idle_percent, None);
     }
 
     #[test]
@@ -229,8 +223,8 @@ mod tests {
             "jvm_memory_",
             "kafka_server_replicamanager_",
         ];
-        let page = nonsense.iter().map(|line| (*line).to_owned()).collect();
-        assert_eq!(Meter::default().read(page, Instant::now()), Scraped::default());
+        let page = nonsense.map(str::to_owned);
+        assert_eq!(Meter::default().read(&page, Instant::now()), Scraped::default());
         assert!(!may_matter("kafka_serveü"));
         assert!(!may_matter(""));
     }

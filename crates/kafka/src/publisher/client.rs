@@ -283,7 +283,10 @@ impl ClientContext for Callbacks {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
-        self.0.note_trouble(reason);
+        // What went wrong with the last broker tells more than that it was the last.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.0.note_trouble(reason);
+        }
     }
 }
 
