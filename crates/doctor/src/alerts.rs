@@ -14,6 +14,9 @@ use serde_json::json;
 /// Name of the rule in the evidence of a `REFUSED` record.
 const RULE: &str = "rule";
 
+/// Name of the reason in the evidence of an alert.
+const REASON: &str = "reason";
+
 /// A record before it is given its id, time and author.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Draft {
@@ -50,6 +53,8 @@ impl Draft {
 pub(crate) struct OpenAlert {
     pub kind: ActionKind,
     pub since: Timestamp,
+    /// Why an earlier leader raised it (a [`Reason`]), until this doctor has found the same by itself.
+    inherited: Option<String>,
     /// A treatment has been proposed for it.
     proposed: bool,
     /// Rules that have refused a treatment for it; each is told once.
@@ -83,7 +88,8 @@ impl Alerts {
         self.epoch = self.epoch.max(record.epoch);
         match (record.kind, record.broker) {
             (kind @ (ActionKind::AlertOverload | ActionKind::AlertUnhealthy), Some(broker)) => {
-                self.open(broker, kind, record.time);
+                let reason = record.evidence.get(REASON).and_then(|reason| reason.as_str());
+                self.open(broker, kind, record.time, reason.map(str::to_owned));
             }
             (ActionKind::AlertUnknown, None) => self.blind_since = Some(record.time),
             (ActionKind::Recovered, Some(broker)) => {
@@ -112,11 +118,15 @@ impl Alerts {
 
     /// What has to be written so that the log says what is diagnosed, at most `room` records. They count as written from
     /// here on; what there is no room for is found by the next call.
+    ///
+    /// `still_above` tells whether a broker is not yet below the limit of recovery that goes with a reason. A doctor that
+    /// has just begun finds an overloaded broker healthy until the load has lasted, which is no recovery.
     pub fn reconcile(
         &mut self,
         diagnoses: &BTreeMap<BrokerId, Diagnosis>,
         now: Timestamp,
         room: usize,
+        still_above: impl Fn(BrokerId, &str) -> bool,
     ) -> Vec<Draft> {
         let mut drafts = Vec::new();
         // What concerns all of the cluster goes first.
@@ -127,7 +137,8 @@ impl Alerts {
             if drafts.len() >= room {
                 return drafts;
             }
-            let open = self.brokers.get(id).map(|alert| alert.kind);
+            let alert = self.brokers.get_mut(id);
+            let open = alert.as_ref().map(|alert| alert.kind);
             let wanted = match diagnosis.state {
                 BrokerState::Unhealthy => Some((ActionKind::AlertUnhealthy, Severity::Critical)),
                 BrokerState::Overloaded => Some((ActionKind::AlertOverload, Severity::Warning)),
@@ -136,12 +147,23 @@ impl Alerts {
                 BrokerState::Recovering | BrokerState::Maintenance | BrokerState::Unknown => continue,
             };
             let (kind, severity) = match wanted {
-                Some((kind, _)) if open == Some(kind) => continue,
+                Some((kind, _)) if open == Some(kind) => {
+                    if let Some(alert) = alert {
+                        alert.inherited = None;
+                    }
+                    continue;
+                }
                 Some((kind, severity)) => {
-                    self.open(*id, kind, now);
+                    self.open(*id, kind, now, None);
                     (kind, severity)
                 }
                 None if open.is_none() => continue,
+                None if alert
+                    .and_then(|alert| alert.inherited.as_deref())
+                    .is_some_and(|reason| still_above(*id, reason)) =>
+                {
+                    continue;
+                }
                 None => {
                     self.brokers.remove(id);
                     (ActionKind::Recovered, Severity::Info)
@@ -149,7 +171,7 @@ impl Alerts {
             };
             let mut draft = Draft::new(kind, severity, Some(*id), diagnosis.message.clone());
             draft.evidence = diagnosis.evidence.clone();
-            draft.evidence.insert("reason".into(), json!(diagnosis.reason.as_str()));
+            draft.evidence.insert(REASON.into(), json!(diagnosis.reason.as_str()));
             drafts.push(draft);
         }
         self.reconcile_gone(diagnoses, room, &mut drafts);
@@ -190,8 +212,8 @@ impl Alerts {
         Some(draft)
     }
 
-    fn open(&mut self, broker: BrokerId, kind: ActionKind, since: Timestamp) {
-        let alert = OpenAlert { kind, since, proposed: false, refused: BTreeSet::new() };
+    fn open(&mut self, broker: BrokerId, kind: ActionKind, since: Timestamp, inherited: Option<String>) {
+        let alert = OpenAlert { kind, since, inherited, proposed: false, refused: BTreeSet::new() };
         self.brokers.insert(broker, alert);
     }
 
@@ -235,7 +257,7 @@ impl Alerts {
                         diagnosis.message
                     ),
                 );
-                draft.evidence.insert("reason".into(), json!(diagnosis.reason.as_str()));
+                draft.evidence.insert(REASON.into(), json!(diagnosis.reason.as_str()));
                 draft.evidence.insert("brokers".into(), json!(affected));
                 drafts.push(draft);
             }
@@ -295,6 +317,11 @@ mod tests {
     const BLIND: (BrokerState, Reason) = (BrokerState::Unknown, Reason::AllSilent);
     const NEW: (BrokerState, Reason) = (BrokerState::Unknown, Reason::NotSeenYet);
 
+    /// Every load is below every limit.
+    fn below(_: BrokerId, _: &str) -> bool {
+        false
+    }
+
     fn kinds(drafts: &[Draft]) -> Vec<(ActionKind, Option<i32>)> {
         drafts.iter().map(|d| (d.kind, d.broker.map(|b| b.0))).collect()
     }
@@ -303,17 +330,20 @@ mod tests {
     fn each_change_is_told_once() {
         let now = Timestamp::UNIX_EPOCH;
         let mut alerts = Alerts::default();
-        assert!(alerts.reconcile(&world(&[OK, OK]), now, 9).is_empty());
+        assert!(alerts.reconcile(&world(&[OK, OK]), now, 9, below).is_empty());
         assert_eq!(
-            kinds(&alerts.reconcile(&world(&[OK, HOT]), now, 9)),
+            kinds(&alerts.reconcile(&world(&[OK, HOT]), now, 9, below)),
             [(ActionKind::AlertOverload, Some(2))]
         );
-        assert!(alerts.reconcile(&world(&[OK, HOT]), now, 9).is_empty());
+        assert!(alerts.reconcile(&world(&[OK, HOT]), now, 9, below).is_empty());
         assert_eq!(
-            kinds(&alerts.reconcile(&world(&[OK, DOWN]), now, 9)),
+            kinds(&alerts.reconcile(&world(&[OK, DOWN]), now, 9, below)),
             [(ActionKind::AlertUnhealthy, Some(2))]
         );
-        assert_eq!(kinds(&alerts.reconcile(&world(&[OK, OK]), now, 9)), [(ActionKind::Recovered, Some(2))]);
+        assert_eq!(
+            kinds(&alerts.reconcile(&world(&[OK, OK]), now, 9, below)),
+            [(ActionKind::Recovered, Some(2))]
+        );
     }
 
     #[test]
@@ -321,13 +351,13 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let mut first = Alerts::default();
         let mut second = Alerts::default();
-        for draft in first.reconcile(&world(&[HOT, DOWN, OK]), now) {
+        for draft in first.reconcile(&world(&[HOT, DOWN, OK]), now, 9, below) {
             second.apply(&record(&draft, 4));
         }
         assert_eq!(second.epoch, 4);
-        assert!(second.reconcile(&world(&[NEW, NEW, NEW]), now, 9).is_empty(), "nothing is known yet");
-        assert!(second.reconcile(&world(&[HOT, DOWN, OK]), now, 9).is_empty());
-        let drafts = second.reconcile(&world(&[OK, DOWN, DOWN]), now, 9);
+        assert!(second.reconcile(&world(&[NEW, NEW, NEW]), now, 9, below).is_empty(), "nothing is known yet");
+        assert!(second.reconcile(&world(&[HOT, DOWN, OK]), now, 9, below).is_empty());
+        let drafts = second.reconcile(&world(&[OK, DOWN, DOWN]), now, 9, below);
         assert_eq!(kinds(&drafts), [(ActionKind::Recovered, Some(1)), (ActionKind::AlertUnhealthy, Some(3))]);
     }
 
@@ -336,12 +366,15 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let mut alerts = Alerts::default();
         assert_eq!(
-            kinds(&alerts.reconcile(&world(&[BLIND, BLIND]), now, 9)),
+            kinds(&alerts.reconcile(&world(&[BLIND, BLIND]), now, 9, below)),
             [(ActionKind::AlertUnknown, None)]
         );
-        assert!(alerts.reconcile(&world(&[BLIND, BLIND]), now, 9).is_empty());
-        assert!(alerts.reconcile(&world(&[OK, BLIND]), now, 9).is_empty());
-        assert_eq!(kinds(&alerts.reconcile(&world(&[OK, OK]), now, 9)), [(ActionKind::Recovered, None)]);
+        assert!(alerts.reconcile(&world(&[BLIND, BLIND]), now, 9, below).is_empty());
+        assert!(alerts.reconcile(&world(&[OK, BLIND]), now, 9, below).is_empty());
+        assert_eq!(
+            kinds(&alerts.reconcile(&world(&[OK, OK]), now, 9, below)),
+            [(ActionKind::Recovered, None)]
+        );
     }
 
     #[test]
@@ -358,7 +391,7 @@ mod tests {
             }],
         };
         assert!(alerts.propose(&plan).is_none(), "no alert, no treatment");
-        alerts.reconcile(&world(&[HOT, OK]), now, 9);
+        alerts.reconcile(&world(&[HOT, OK]), now, 9, below);
         let refused = Refused { rule: doctorkafka_planner::Rule::UnderReplicated, message: "m".into() };
         let told = alerts.refuse(BrokerId(1), &refused).unwrap();
         assert!(alerts.refuse(BrokerId(1), &refused).is_none());
@@ -379,22 +412,26 @@ mod tests {
     fn a_broker_that_left_the_cluster_leaves_no_alert() {
         let now = Timestamp::UNIX_EPOCH;
         let mut alerts = Alerts::default();
-        alerts.reconcile(&world(&[OK, DOWN]), now, 9);
-        assert!(alerts.reconcile(&BTreeMap::new(), now, 9).is_empty(), "not looked yet");
-        assert_eq!(kinds(&alerts.reconcile(&world(&[OK]), now, 9)), [(ActionKind::Recovered, Some(2))]);
+        alerts.reconcile(&world(&[OK, DOWN]), now, 9, below);
+        assert!(alerts.reconcile(&BTreeMap::new(), now, 9, below).is_empty(), "not looked yet");
+        assert_eq!(
+            kinds(&alerts.reconcile(&world(&[OK]), now, 9, below)),
+            [(ActionKind::Recovered, Some(2))]
+        );
     }
 
     #[test]
     fn what_does_not_fit_is_told_when_there_is_room() {
         let now = Timestamp::UNIX_EPOCH;
         let mut alerts = Alerts::default();
-        assert!(alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 0).is_empty());
-        let first = alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 2);
+        assert!(alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 0, below).is_empty());
+        let first = alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 2, below);
         assert_eq!(kinds(&first), [(ActionKind::AlertUnknown, None), (ActionKind::AlertUnhealthy, Some(1))]);
-        let second = alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 9);
+        let second = alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 9, below);
         assert_eq!(kinds(&second), [(ActionKind::AlertOverload, Some(2))]);
-        assert!(alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 9).is_empty());
-        let gone = |alerts: &mut Alerts, room| kinds(&alerts.reconcile(&world(&[DOWN]), now, room)).len();
+        assert!(alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 9, below).is_empty());
+        let gone =
+            |alerts: &mut Alerts, room| kinds(&alerts.reconcile(&world(&[DOWN]), now, room, below)).len();
         assert_eq!((gone(&mut alerts, 1), gone(&mut alerts, 1), gone(&mut alerts, 1)), (1, 1, 0));
     }
 }

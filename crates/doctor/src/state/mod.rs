@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use doctorkafka_diagnosis::{BrokerState, Diagnostician, Moment, Reason};
+use doctorkafka_diagnosis::{BrokerState, Diagnostician, Moment, Reason, Resource};
 use doctorkafka_kafka::BrokerInfo;
 use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Severity};
 use jiff::Timestamp;
@@ -116,7 +116,18 @@ impl EngineState {
                 drafts.push(Draft::new(ActionKind::LeaderStarted, Severity::Info, None, message));
             }
             let left = room - drafts.len();
-            drafts.extend(self.alerts.reconcile(self.diagnostician.diagnoses(), wall, left));
+            let still_above = |broker, reason: &str| {
+                let resource =
+                    Resource::ALL.into_iter().find(|resource| resource.reason().as_str() == reason);
+                let percent =
+                    |resource: Resource| resource.percent(self.diagnostician.newest_report(broker)?);
+                resource.and_then(|resource| Some((resource, percent(resource)?))).is_some_and(
+                    |(resource, percent)| {
+                        percent >= resource.threshold(&self.policy.detection).recovered_below
+                    },
+                )
+            };
+            drafts.extend(self.alerts.reconcile(self.diagnostician.diagnoses(), wall, left, still_above));
         }
         let left = room - drafts.len();
         drafts.extend(self.consider_treatment(now, moved, left));
