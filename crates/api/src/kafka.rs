@@ -149,7 +149,7 @@ pub struct OAuthBearer {
     pub client_id: String,
     /// Where the client's secret is.
     pub client_secret: SecretKey,
-    /// Address that tokens are asked from, such as https://sso.example.com/token.
+    /// Address that tokens are asked from, such as `https://sso.example.com/token`.
     #[schemars(
         length(max = 1024),
         extend("x-kubernetes-validations" = cel::matching(Self::URI_PATTERN, Self::URI_EXPECTED))
