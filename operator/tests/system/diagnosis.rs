@@ -106,7 +106,9 @@ async fn an_overloaded_broker_is_told_with_advice_and_its_recovery() {
     }
     assert!(advice[0].time.duration_since(alert[0].time).as_secs() < 3);
     assert_eq!(of_kind(&actions, ActionKind::Recovered, Some(2)).len(), 1);
-    assert_eq!(alerts(&actions).len(), 1, "nothing else was alerted: {actions:#?}");
+    // Nobody reports for the broker any more, so what comes after is another story.
+    let until = actions.iter().position(|action| action.kind == ActionKind::Recovered).unwrap();
+    assert_eq!(alerts(&actions[..until]).len(), 1, "nothing else was alerted: {actions:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
