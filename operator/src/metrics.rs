@@ -149,7 +149,7 @@ const METRICS: &[Metric] = &[
     },
     Metric {
         name: "doctorkafka_outbox_dropped_total",
-        help: "Records given up because the outbox was full, since the engine started.",
+        help: "Records given up because they were too large for the actions log, since the engine started.",
         kind: Kind::Counter,
         labels: &["policy"],
         read: |scrape| scrape.reports(|report| Some(report.counters.outbox_dropped as f64)),
