@@ -102,10 +102,10 @@ impl Ward {
     }
 }
 
-/// Waits until an operator's engine has found the cluster's topics.
+/// Waits until an operator's engine has heard of the brokers.
 async fn stands_by(operator: &Process) {
     wait_until("the stand-by to be warm", Duration::from_secs(30), || async {
-        std::fs::read_to_string(operator.log()).unwrap().contains("topic is there")
+        std::fs::read_to_string(operator.log()).unwrap().contains("state=\"Healthy\"")
     })
     .await
     .unwrap();

@@ -45,7 +45,7 @@ impl World {
             .arg(broker.config())
             .args(["--probe", broker.address(), "--listen", "127.0.0.1:0"]);
         let log = self.folder.path().join(format!("sidecar-{id}-{}.log", self.sidecars.len()));
-        let process = Process::spawn(&format!("sidecar {id}"), command, &log).unwrap();
+        let process = Process::spawn(format!("sidecar {id}"), command, &log).unwrap();
         self.sidecars.insert(id, process);
     }
 
@@ -154,7 +154,7 @@ impl Doctor {
             "--dashboard-listen",
             "off",
         ]);
-        let process = Process::spawn(name, command, &folder.join(format!("{name}.log"))).unwrap();
+        let process = Process::spawn(name, command, folder.join(format!("{name}.log"))).unwrap();
         let watch = Watch::start(&api);
         Self { process, watch }
     }
