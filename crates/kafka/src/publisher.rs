@@ -68,8 +68,8 @@ impl ReportPublisher {
     /// Starts publishing the reports of `broker` to `topic`; connects in the background. Needs a tokio runtime.
     ///
     /// # Errors
-    /// [`PublisherError`] when the Kafka client refuses its configuration or has no thread. A cluster that cannot be reached is no
-    /// error: it may come.
+    /// [`PublisherError`] when the Kafka client refuses its configuration or has no thread. A cluster that cannot be
+    /// reached is no error: it may come.
     pub fn start(connection: &Connection, topic: &str, broker: BrokerId) -> Result<Self, PublisherError> {
         let link = Arc::new(Link::new(topic, broker));
         let client = Client::new(connection, Arc::clone(&link))

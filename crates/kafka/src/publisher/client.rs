@@ -119,10 +119,8 @@ impl Client {
             Some((Some(code), _)) => return Err(KafkaError::MetadataFetch(code)),
             Some((None, topic)) => topic.partitions().len(),
         };
-        let cluster_id = match self.link.cluster_id() {
-            Some(known) => Some(known),
-            None => self.producer.client().fetch_cluster_id(timeout).filter(|id| !id.is_empty()),
-        };
+        // Asked each time: a cluster made anew at the same address has another id. The client knows it already.
+        let cluster_id = self.producer.client().fetch_cluster_id(timeout).filter(|id| !id.is_empty());
         Ok(TopicFacts { partitions, cluster_id })
     }
 }
