@@ -106,7 +106,9 @@ impl Engine {
     async fn run(mut self, seen: mpsc::Receiver<Sight>) {
         let _ended = self.cancel.clone().drop_guard();
         let cancel = self.cancel.clone();
-        if let Some(why) = cancel.run_until_cancelled(self.work(seen)).await {
+        let outcome = cancel.run_until_cancelled(self.work(seen)).await;
+        // When all are told to end, the readers may be quicker than this task.
+        if let Some(why) = outcome.filter(|_| !cancel.is_cancelled()) {
             tracing::error!(policy = self.state.policy().name, "the engine ends: {why}");
         }
     }

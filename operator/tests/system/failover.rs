@@ -25,7 +25,8 @@ async fn a_stopped_leader_hands_over_and_a_killed_one_is_replaced() {
     first.process.terminate().await.unwrap();
     second.until_leading().await;
     eprintln!("hand-over after {:.1?}", asked.elapsed());
-    assert!(asked.elapsed() < Duration::from_secs(4), "hand-over took {:?}", asked.elapsed());
+    // In practice about a second; the limit is for machines that do much else.
+    assert!(asked.elapsed() < Duration::from_secs(10), "hand-over took {:?}", asked.elapsed());
 
     let third = world.start_doctor("third");
     third.until_all_healthy().await;
@@ -33,7 +34,7 @@ async fn a_stopped_leader_hands_over_and_a_killed_one_is_replaced() {
     second.process.kill().await.unwrap();
     third.until_leading().await;
     eprintln!("take-over after {:.1?}", killed.elapsed());
-    assert!(killed.elapsed() < SESSION + Duration::from_secs(5), "take-over took {:?}", killed.elapsed());
+    assert!(killed.elapsed() < SESSION + Duration::from_secs(10), "take-over took {:?}", killed.elapsed());
 
     let actions = world
         .actions_until("three leaders", |a| {
