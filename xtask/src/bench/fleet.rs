@@ -25,7 +25,8 @@ const WATCHED: Duration = Duration::from_secs(60);
 /// # Errors
 /// Something does not start or is refused.
 pub async fn measure(programs: &Programs, brokers: u16) -> anyhow::Result<Section> {
-    let kafka = KafkaCluster::builder().brokers(3).start().await?;
+    // A thousand brokers are more metadata than the testbed's small heaps are made for.
+    let kafka = KafkaCluster::builder().brokers(3).jvm_arg("-Xmx1g").start().await?;
     let folder = tempfile::tempdir()?;
     let policy = folder.path().join("policy.yaml");
     std::fs::write(
@@ -97,8 +98,11 @@ async fn keep_alive(kafka: &KafkaCluster, brokers: u16) -> anyhow::Result<JoinHa
             tick.tick().await;
             for (id, epoch) in &epochs {
                 if let Err(error) = controller.heartbeat(*id, *epoch).await {
-                    eprintln!("{error:#}");
-                    return;
+                    eprintln!("heartbeat of broker {id}: {error:#}; connecting anew");
+                    if let Err(error) = controller.reconnect().await {
+                        eprintln!("{error:#}");
+                        return;
+                    }
                 }
             }
         }

@@ -26,6 +26,7 @@ const HEARTBEAT_VERSION: i16 = 1;
 /// A connection to the active controller.
 pub struct Controller {
     stream: TcpStream,
+    address: String,
     cluster_id: String,
 }
 
@@ -44,7 +45,17 @@ impl Controller {
             listeners.split(',').find_map(|l| l.strip_prefix("CONTROLLER://")).context("CONTROLLER")?;
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, cluster_id: kafka.cluster_id().to_owned() })
+        Ok(Self { stream, address: address.to_owned(), cluster_id: kafka.cluster_id().to_owned() })
+    }
+
+    /// Connects anew, after an error.
+    ///
+    /// # Errors
+    /// The controller does not take the connection.
+    pub async fn reconnect(&mut self) -> anyhow::Result<()> {
+        self.stream = TcpStream::connect(&self.address).await?;
+        self.stream.set_nodelay(true)?;
+        Ok(())
     }
 
     /// Registers a broker that listens at `host:port`; gives its epoch.
