@@ -25,8 +25,13 @@ const WATCHED: Duration = Duration::from_secs(60);
 /// # Errors
 /// Something does not start or is refused.
 pub async fn measure(programs: &Programs, brokers: u16) -> anyhow::Result<Section> {
-    // A thousand brokers are more metadata than the testbed's small heaps are made for.
-    let kafka = KafkaCluster::builder().brokers(3).jvm_arg("-Xmx1g").start().await?;
+    // A thousand brokers are more metadata than small heaps are made for, and their heartbeats come one after the other.
+    let kafka = KafkaCluster::builder()
+        .brokers(3)
+        .jvm_arg("-Xmx1g")
+        .property("broker.session.timeout.ms", "60000")
+        .start()
+        .await?;
     let folder = tempfile::tempdir()?;
     let policy = folder.path().join("policy.yaml");
     std::fs::write(
