@@ -102,7 +102,8 @@ async fn dies_hangs_and_returns(kafka: &KafkaCluster, sidecar: &Process, reader:
     kafka.start(2).await?;
     let back = reader
         .find("its return", SOON, |arrived| {
-            arrived.report.process.state == ProcessState::Running
+            arrived.report.sequence > still.report.sequence
+                && arrived.report.process.state == ProcessState::Running
                 && arrived.report.probe.as_ref().is_some_and(|probe| probe.ok)
         })
         .await?;
@@ -113,7 +114,9 @@ async fn dies_hangs_and_returns(kafka: &KafkaCluster, sidecar: &Process, reader:
     kafka.pause(2)?;
     let hung = reader
         .find("the news that it hangs", SOON, |arrived| {
-            arrived.report.probe.as_ref().is_some_and(|probe| !probe.ok)
+            // The copies of older reports on the partition that it leads arrive only now.
+            arrived.report.sequence > back.report.sequence
+                && arrived.report.probe.as_ref().is_some_and(|probe| !probe.ok)
         })
         .await?;
     let took = hung.at.duration_since(paused);
@@ -122,7 +125,8 @@ async fn dies_hangs_and_returns(kafka: &KafkaCluster, sidecar: &Process, reader:
     kafka.resume(2)?;
     reader
         .find("that it goes on", SOON, |arrived| {
-            arrived.report.process.state == ProcessState::Running
+            arrived.report.sequence > hung.report.sequence
+                && arrived.report.process.state == ProcessState::Running
                 && arrived.report.probe.as_ref().is_some_and(|probe| probe.ok)
         })
         .await?;

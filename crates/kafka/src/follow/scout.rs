@@ -36,13 +36,16 @@ impl Scout {
         let task = tokio::spawn({
             let admin = admin.clone();
             async move {
+                let mut known = Known::default();
                 while !sender.is_closed() {
-                    let sighting = Some(look(&admin, &topic).await);
-                    sender.send_if_modified(|last| {
-                        let changed = *last != sighting;
-                        *last = sighting;
-                        changed
-                    });
+                    let sighting = look(&admin, &topic).await;
+                    if known.is_up_to_date(&sighting) {
+                        sender.send_if_modified(|last| {
+                            let changed = last.as_ref() != Some(&sighting);
+                            *last = Some(sighting);
+                            changed
+                        });
+                    }
                     tokio::time::sleep(INTERVAL).await;
                 }
             }
@@ -73,6 +76,28 @@ impl Scout {
     }
 }
 
+/// The topics that had the name, told apart by their ids, which Kafka never gives twice.
+#[derive(Debug, Default)]
+struct Known {
+    present: Option<u128>,
+    replaced: Vec<u128>,
+}
+
+impl Known {
+    /// False for a topic that another has replaced: each broker learns of a deletion in its own time, so that one of
+    /// them may still show what the others have forgotten.
+    fn is_up_to_date(&mut self, sighting: &Sighting) -> bool {
+        let Sighting::Present(Seen { id, .. }) = sighting else { return true };
+        if self.replaced.contains(id) {
+            return false;
+        }
+        if let Some(before) = self.present.replace(*id).filter(|before| before != id) {
+            self.replaced.push(before);
+        }
+        true
+    }
+}
+
 impl Drop for Scout {
     fn drop(&mut self) {
         self.task.abort();
@@ -94,4 +119,19 @@ async fn look(admin: &Admin, name: &str) -> Sighting {
 fn seen(topic: TopicInfo) -> Sighting {
     let partitions = topic.partitions.iter().map(|partition| partition.partition).collect();
     Sighting::Present(Seen { id: topic.id, partitions })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_lags_behind_brings_no_topic_back() {
+        let topic = |id| Sighting::Present(Seen { id, partitions: vec![0] });
+        let mut known = Known::default();
+        let sightings =
+            [topic(1), Sighting::Missing, topic(1), topic(2), topic(1), topic(2), topic(3), topic(1)];
+        let up_to_date = sightings.map(|sighting| known.is_up_to_date(&sighting));
+        assert_eq!(up_to_date, [true, true, true, true, false, true, true, false]);
+    }
 }
