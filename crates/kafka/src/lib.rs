@@ -19,8 +19,10 @@ mod publisher;
 mod reports;
 
 pub use admin::{
-    Admin, AdminError, Attempt, BrokerInfo, ClusterDescription, PartitionInfo, ProbeError, QuorumLeader,
-    TopicInfo, TopicOutcome, TopicSpec, probe,
+    Admin, AdminError, Attempt, BrokerInfo, ClusterAdmin, ClusterDescription, ConfigChange, ConfigResource,
+    DynamicConfigs, LogDir, PartitionError, PartitionInfo, PartitionOutcome, ProbeError, QuorumLeader,
+    ReassignmentChange, ReplicaSize, RunningReassignment, TopicInfo, TopicOutcome, TopicPartition, TopicSpec,
+    probe,
 };
 pub use connection::{Connection, ConnectionError};
 pub use election::{GroupElection, Standing};

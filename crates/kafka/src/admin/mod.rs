@@ -1,5 +1,6 @@
 //! Questions to a cluster and the creation of the doctor's topics.
 
+mod cluster_admin;
 mod describe;
 mod error;
 mod link;
@@ -9,6 +10,10 @@ mod pool;
 mod probe;
 mod topics;
 
+pub use cluster_admin::{
+    ClusterAdmin, ConfigChange, ConfigResource, DynamicConfigs, LogDir, PartitionError, PartitionOutcome,
+    ReassignmentChange, ReplicaSize, RunningReassignment, TopicPartition,
+};
 pub use error::{AdminError, Attempt, ProbeError};
 pub use model::{BrokerInfo, ClusterDescription, PartitionInfo, QuorumLeader, TopicInfo};
 pub use probe::probe;

@@ -1,0 +1,153 @@
+//! What treatment asks of a cluster, as a trait: [`crate::Admin`] asks a real one, and a simulated one stands in where
+//! faults have to be injected between any two calls.
+
+use super::{AdminError, ClusterDescription, TopicInfo};
+use doctorkafka_wire::BrokerId;
+use std::{collections::BTreeMap, fmt};
+
+/// One partition of one topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// Topic name.
+    pub topic: String,
+    /// Partition number.
+    pub partition: i32,
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// The replica set that a partition is to get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReassignmentChange {
+    /// Which partition.
+    pub at: TopicPartition,
+    /// The new replicas, the preferred leader first; `None` cancels the partition's running reassignment.
+    pub replicas: Option<Vec<BrokerId>>,
+}
+
+/// A reassignment that is under way (KIP-455).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningReassignment {
+    /// Which partition.
+    pub at: TopicPartition,
+    /// All its replicas at present: those that stay, come and go.
+    pub replicas: Vec<BrokerId>,
+    /// Replicas that are being added.
+    pub adding: Vec<BrokerId>,
+    /// Replicas that go once the added ones are in sync.
+    pub removing: Vec<BrokerId>,
+}
+
+/// What became of one partition in a request. Errors come per partition, so that a part of a request may have succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionOutcome {
+    /// Which partition.
+    pub at: TopicPartition,
+    /// Kafka's answer. What asks for nothing new (no reassignment to cancel, no election needed) is a success.
+    pub result: Result<(), PartitionError>,
+}
+
+/// Kafka's refusal of one partition's part of a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}{}", .message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
+pub struct PartitionError {
+    /// Kafka's name of the error, `InvalidReplicaAssignment`.
+    pub code: String,
+    /// Kafka's text, when it sent one.
+    pub message: Option<String>,
+    /// Whether the same request may succeed later without any change.
+    pub retriable: bool,
+}
+
+/// A directory of a broker that holds replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDir {
+    /// Its path on the broker.
+    pub path: String,
+    /// Kafka's name of the error when it is offline.
+    pub error: Option<String>,
+    /// Size of its volume, bytes, where the broker tells (Kafka 3.3 and newer, KIP-827).
+    pub total_bytes: Option<u64>,
+    /// Room left on its volume, bytes, where the broker tells.
+    pub usable_bytes: Option<u64>,
+    /// The replicas in it.
+    pub replicas: Vec<ReplicaSize>,
+}
+
+/// One replica's size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaSize {
+    /// Which partition.
+    pub at: TopicPartition,
+    /// Bytes of its log segments.
+    pub bytes: u64,
+    /// Whether it is the copy that will replace the current one once it has caught up (a move between directories).
+    pub future: bool,
+}
+
+/// What a configuration belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConfigResource {
+    /// A topic.
+    Topic(String),
+    /// A broker's dynamic configuration.
+    Broker(BrokerId),
+}
+
+/// Settings to change on one resource; others stay as they are (IncrementalAlterConfigs, KIP-339).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigChange {
+    /// On what.
+    pub resource: ConfigResource,
+    /// New values by name; `None` deletes the setting.
+    pub values: BTreeMap<String, Option<String>>,
+}
+
+/// The dynamic settings of one resource, by name: what was set on it, without defaults and what its file says.
+pub type DynamicConfigs = BTreeMap<ConfigResource, BTreeMap<String, String>>;
+
+/// What treatment asks of a cluster. Every call ends within a bounded time.
+///
+/// Admin calls carry no fencing token, so callers check that they still lead before each one, and say absolutely what
+/// they want: a call that arrives late or twice asks for the same thing.
+pub trait ClusterAdmin: Send + Sync {
+    /// The cluster's id and brokers. DescribeCluster, API key 60.
+    fn cluster(&self) -> impl Future<Output = Result<ClusterDescription, AdminError>> + Send;
+
+    /// Topics with their partitions; all of them for `None`. Metadata, API key 3.
+    fn partitions(
+        &self,
+        topics: Option<&[&str]>,
+    ) -> impl Future<Output = Result<Vec<TopicInfo>, AdminError>> + Send;
+
+    /// All reassignments under way. ListPartitionReassignments, API key 46.
+    fn reassignments(&self) -> impl Future<Output = Result<Vec<RunningReassignment>, AdminError>> + Send;
+
+    /// Starts and cancels reassignments. AlterPartitionReassignments, API key 45; replication factors never change.
+    fn reassign(
+        &self,
+        changes: &[ReassignmentChange],
+    ) -> impl Future<Output = Result<Vec<PartitionOutcome>, AdminError>> + Send;
+
+    /// Gives leadership to the preferred replicas. ElectLeaders, API key 43.
+    fn elect_preferred(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> impl Future<Output = Result<Vec<PartitionOutcome>, AdminError>> + Send;
+
+    /// A broker's directories and the sizes of the replicas in them. DescribeLogDirs, API key 35.
+    fn log_dirs(&self, broker: BrokerId) -> impl Future<Output = Result<Vec<LogDir>, AdminError>> + Send;
+
+    /// What was set dynamically on these resources; one that does not exist is left out. DescribeConfigs, API key 32.
+    fn configs(
+        &self,
+        resources: &[ConfigResource],
+    ) -> impl Future<Output = Result<DynamicConfigs, AdminError>> + Send;
+
+    /// Changes settings. IncrementalAlterConfigs, API key 44. Fails when any of them is refused.
+    fn alter_configs(&self, changes: &[ConfigChange]) -> impl Future<Output = Result<(), AdminError>> + Send;
+}
