@@ -55,12 +55,20 @@ pub struct PartitionOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}{}", .message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
 pub struct PartitionError {
-    /// Kafka's name of the error, `InvalidReplicaAssignment`.
+    /// Kafka's name of the error, `InvalidReplicaAssignment`; or [`PartitionError::UNANSWERED`] or
+    /// [`PartitionError::NOT_SENT`], which are ours.
     pub code: String,
     /// Kafka's text, when it sent one.
     pub message: Option<String>,
     /// Whether the same request may succeed later without any change.
     pub retriable: bool,
+}
+
+impl PartitionError {
+    /// The `code` of a partition whose request was sent and not answered: it may have been done, or may yet be.
+    pub const UNANSWERED: &str = "Unanswered";
+    /// The `code` of a partition whose request was not sent, because one before it failed: it was not done.
+    pub const NOT_SENT: &str = "NotSent";
 }
 
 /// A directory of a broker that holds replicas.
@@ -128,12 +136,18 @@ pub trait ClusterAdmin: Send + Sync {
     fn reassignments(&self) -> impl Future<Output = Result<Vec<RunningReassignment>, AdminError>> + Send;
 
     /// Starts and cancels reassignments. AlterPartitionReassignments, API key 45; replication factors never change.
+    ///
+    /// Gives one outcome for each change, in their order. An error means that no part of it is known to have been done;
+    /// [`AdminError::may_have_been_done`] tells whether it may have been none the less. When a large request fails
+    /// half-way, what is known is kept: the rest has the retriable outcomes [`PartitionError::UNANSWERED`] and
+    /// [`PartitionError::NOT_SENT`].
     fn reassign(
         &self,
         changes: &[ReassignmentChange],
     ) -> impl Future<Output = Result<Vec<PartitionOutcome>, AdminError>> + Send;
 
-    /// Gives leadership to the preferred replicas. ElectLeaders, API key 43.
+    /// Gives leadership to the preferred replicas. ElectLeaders, API key 43. Outcomes and errors as for
+    /// [`ClusterAdmin::reassign`].
     fn elect_preferred(
         &self,
         partitions: &[TopicPartition],
@@ -142,12 +156,27 @@ pub trait ClusterAdmin: Send + Sync {
     /// A broker's directories and the sizes of the replicas in them. DescribeLogDirs, API key 35.
     fn log_dirs(&self, broker: BrokerId) -> impl Future<Output = Result<Vec<LogDir>, AdminError>> + Send;
 
-    /// What was set dynamically on these resources; one that does not exist is left out. DescribeConfigs, API key 32.
+    /// What was set dynamically on these resources, without what is secret; a topic that does not exist is left out.
+    /// DescribeConfigs, API key 32.
+    ///
+    /// No broker knows the settings of another: each is asked itself, and one that is down fails the whole call. Ask for
+    /// brokers one by one where that matters.
     fn configs(
         &self,
         resources: &[ConfigResource],
     ) -> impl Future<Output = Result<DynamicConfigs, AdminError>> + Send;
 
-    /// Changes settings. IncrementalAlterConfigs, API key 44. Fails when any of them is refused.
+    /// What `min.insync.replicas` comes to for each of these topics, whether set on the topic, on the brokers or nowhere;
+    /// a topic that does not exist is left out. DescribeConfigs, API key 32.
+    fn min_insync_replicas(
+        &self,
+        topics: &[&str],
+    ) -> impl Future<Output = Result<BTreeMap<String, i32>, AdminError>> + Send;
+
+    /// Changes settings. IncrementalAlterConfigs, API key 44. Fails when any of them is refused; others of the same call
+    /// may have been changed then.
+    ///
+    /// A broker takes changes of its own settings only: each is asked itself, and what was set on one that is down can
+    /// be removed only once it is back.
     fn alter_configs(&self, changes: &[ConfigChange]) -> impl Future<Output = Result<(), AdminError>> + Send;
 }

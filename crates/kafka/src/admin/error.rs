@@ -13,6 +13,21 @@ pub enum AdminError {
         /// What was tried, in the order in which it failed.
         attempts: Vec<Attempt>,
     },
+    /// A request that changes something was sent, and no answer came. It may have been done, and a broker that waits for
+    /// a controller may do it as late as a minute after (`forwarding` in Kafka's `BrokerServer`).
+    #[error(
+        "{request} of {subject}: sent to {address}, which did not answer: {error}; it may have been done"
+    )]
+    Unanswered {
+        /// Name of the request.
+        request: &'static str,
+        /// What it was about: `12 partitions`, `topic orders`.
+        subject: String,
+        /// The broker that it was sent to.
+        address: String,
+        /// `no answer within 5s`, `the connection was closed`.
+        error: String,
+    },
     /// A broker answered with an error.
     #[error("{request} of {subject}: {address} answered {code}{}", Detail(.message))]
     Refused {
@@ -53,6 +68,26 @@ pub enum AdminError {
         /// Partition number.
         partition: i32,
     },
+}
+
+impl AdminError {
+    /// Whether a request that failed so may still have changed the cluster, or may yet do it. Otherwise it did not.
+    pub fn may_have_been_done(&self) -> bool {
+        match self {
+            Self::Unanswered { .. } => true,
+            // A controller that steps down, and a broker that waits for one in vain, cannot know.
+            Self::Refused { code, .. } => {
+                matches!(
+                    code.as_str(),
+                    "NotController" | "RequestTimedOut" | "NetworkException" | "UnknownServerError"
+                )
+            }
+            Self::Unreachable { .. }
+            | Self::Unsupported { .. }
+            | Self::NoSuchPartition { .. }
+            | Self::NoLeader { .. } => false,
+        }
+    }
 }
 
 /// One broker that was tried and what came of it.
