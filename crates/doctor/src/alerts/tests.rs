@@ -1,0 +1,149 @@
+use super::*;
+use doctorkafka_diagnosis::Moment;
+
+fn diagnosis(state: BrokerState, reason: Reason) -> Diagnosis {
+    Diagnosis {
+        state,
+        reason,
+        since: Moment(0),
+        message: reason.to_string(),
+        evidence: Evidence::new(),
+        resource: None,
+    }
+}
+
+fn world(states: &[(BrokerState, Reason)]) -> BTreeMap<BrokerId, Diagnosis> {
+    (1..).zip(states).map(|(id, (state, reason))| (BrokerId(id), diagnosis(*state, *reason))).collect()
+}
+
+fn record(draft: &Draft, epoch: u64) -> ActionRecord {
+    ActionRecord {
+        version: 1,
+        id: ActionRecord::new_id(),
+        time: Timestamp::UNIX_EPOCH,
+        policy: "p".into(),
+        cluster: "c".into(),
+        epoch,
+        kind: draft.kind,
+        severity: draft.severity,
+        broker: draft.broker,
+        message: draft.message.clone(),
+        outcome: draft.outcome,
+        leadership: draft.leadership.clone(),
+        digest: None,
+        step: None,
+        evidence: draft.evidence.clone(),
+    }
+}
+
+const OK: (BrokerState, Reason) = (BrokerState::Healthy, Reason::WithinLimits);
+const HOT: (BrokerState, Reason) = (BrokerState::Overloaded, Reason::CpuAbove);
+const DOWN: (BrokerState, Reason) = (BrokerState::Unhealthy, Reason::ProcessDown);
+const BLIND: (BrokerState, Reason) = (BrokerState::Unknown, Reason::AllSilent);
+const NEW: (BrokerState, Reason) = (BrokerState::Unknown, Reason::NotSeenYet);
+
+/// Every load is below every limit.
+fn below(_: BrokerId, _: &str) -> bool {
+    false
+}
+
+fn kinds(drafts: &[Draft]) -> Vec<(ActionKind, Option<i32>)> {
+    drafts.iter().map(|d| (d.kind, d.broker.map(|b| b.0))).collect()
+}
+
+#[test]
+fn each_change_is_told_once() {
+    let now = Timestamp::UNIX_EPOCH;
+    let mut alerts = Alerts::default();
+    assert!(alerts.reconcile(&world(&[OK, OK]), now, 9, below).is_empty());
+    assert_eq!(
+        kinds(&alerts.reconcile(&world(&[OK, HOT]), now, 9, below)),
+        [(ActionKind::AlertOverload, Some(2))]
+    );
+    assert!(alerts.reconcile(&world(&[OK, HOT]), now, 9, below).is_empty());
+    assert_eq!(
+        kinds(&alerts.reconcile(&world(&[OK, DOWN]), now, 9, below)),
+        [(ActionKind::AlertUnhealthy, Some(2))]
+    );
+    assert_eq!(
+        kinds(&alerts.reconcile(&world(&[OK, OK]), now, 9, below)),
+        [(ActionKind::Recovered, Some(2))]
+    );
+}
+
+#[test]
+fn a_new_leader_repeats_nothing_and_misses_nothing() {
+    let now = Timestamp::UNIX_EPOCH;
+    let mut first = Alerts::default();
+    let mut second = Alerts::default();
+    for draft in first.reconcile(&world(&[HOT, DOWN, OK]), now, 9, below) {
+        second.apply(&record(&draft, 4));
+    }
+    assert_eq!(second.epoch, 4);
+    assert!(second.reconcile(&world(&[NEW, NEW, NEW]), now, 9, below).is_empty(), "nothing is known yet");
+    assert!(second.reconcile(&world(&[HOT, DOWN, OK]), now, 9, below).is_empty());
+    let drafts = second.reconcile(&world(&[OK, DOWN, DOWN]), now, 9, below);
+    assert_eq!(kinds(&drafts), [(ActionKind::Recovered, Some(1)), (ActionKind::AlertUnhealthy, Some(3))]);
+}
+
+#[test]
+fn blindness_is_one_alert() {
+    let now = Timestamp::UNIX_EPOCH;
+    let mut alerts = Alerts::default();
+    assert_eq!(
+        kinds(&alerts.reconcile(&world(&[BLIND, BLIND]), now, 9, below)),
+        [(ActionKind::AlertUnknown, None)]
+    );
+    assert!(alerts.reconcile(&world(&[BLIND, BLIND]), now, 9, below).is_empty());
+    assert!(alerts.reconcile(&world(&[OK, BLIND]), now, 9, below).is_empty());
+    assert_eq!(kinds(&alerts.reconcile(&world(&[OK, OK]), now, 9, below)), [(ActionKind::Recovered, None)]);
+}
+
+#[test]
+fn proposals_and_refusals_are_told_once_per_alert() {
+    let now = Timestamp::UNIX_EPOCH;
+    let mut alerts = Alerts::default();
+    let plan = LeadershipPlan {
+        from: BrokerId(1),
+        moves: vec![LeadershipMove { topic: "t".into(), partition: 0, from: BrokerId(1), to: BrokerId(2) }],
+    };
+    assert!(alerts.propose(&plan).is_none(), "no alert, no treatment");
+    alerts.reconcile(&world(&[HOT, OK]), now, 9, below);
+    let refused = Refused { rule: doctorkafka_planner::Rule::UnderReplicated, message: "m".into() };
+    let told = alerts.refuse(BrokerId(1), &refused).unwrap();
+    assert!(alerts.refuse(BrokerId(1), &refused).is_none());
+    let proposed = alerts.propose(&plan).unwrap();
+    assert!(alerts.propose(&plan).is_none());
+    let mut next = Alerts::default();
+    let alert = Draft::new(ActionKind::AlertOverload, Severity::Warning, Some(BrokerId(1)), "");
+    for draft in [&alert, &told, &proposed] {
+        next.apply(&record(draft, 1));
+    }
+    assert!(
+        next.propose(&plan).is_none() && next.refuse(BrokerId(1), &refused).is_none(),
+        "nor by the next leader"
+    );
+}
+
+#[test]
+fn a_broker_that_left_the_cluster_leaves_no_alert() {
+    let now = Timestamp::UNIX_EPOCH;
+    let mut alerts = Alerts::default();
+    alerts.reconcile(&world(&[OK, DOWN]), now, 9, below);
+    assert!(alerts.reconcile(&BTreeMap::new(), now, 9, below).is_empty(), "not looked yet");
+    assert_eq!(kinds(&alerts.reconcile(&world(&[OK]), now, 9, below)), [(ActionKind::Recovered, Some(2))]);
+}
+
+#[test]
+fn what_does_not_fit_is_told_when_there_is_room() {
+    let now = Timestamp::UNIX_EPOCH;
+    let mut alerts = Alerts::default();
+    assert!(alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 0, below).is_empty());
+    let first = alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 2, below);
+    assert_eq!(kinds(&first), [(ActionKind::AlertUnknown, None), (ActionKind::AlertUnhealthy, Some(1))]);
+    let second = alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 9, below);
+    assert_eq!(kinds(&second), [(ActionKind::AlertOverload, Some(2))]);
+    assert!(alerts.reconcile(&world(&[DOWN, HOT, BLIND]), now, 9, below).is_empty());
+    let gone = |alerts: &mut Alerts, room| kinds(&alerts.reconcile(&world(&[DOWN]), now, room, below)).len();
+    assert_eq!((gone(&mut alerts, 1), gone(&mut alerts, 1), gone(&mut alerts, 1)), (1, 1, 0));
+}
