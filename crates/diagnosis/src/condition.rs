@@ -15,6 +15,9 @@ const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(3);
 /// So many reports in good order end an `Unhealthy`.
 const GOOD_REPORTS_TO_RECOVER: u32 = 3;
 
+/// So many reports without a figure of the process mean that it is not measured; a single look may fail.
+const REPORTS_UNMEASURED: u32 = 3;
+
 /// A broker that has started, answers, and is still fenced after so many reports is not starting any more.
 const GOOD_REPORTS_TO_BE_COUNTED_IN: u32 = 60;
 
@@ -145,8 +148,8 @@ impl Heard<'_> {
     }
 
     fn not_answering(&self, failing: Duration, reports: u32) -> Option<Finding> {
-        let error =
-            self.report.probe.as_ref().and_then(|probe| probe.error.as_deref()).unwrap_or("no answer");
+        let probe = self.report.probe.as_ref();
+        let error = probe.map_or("it is not probed", |probe| probe.error.as_deref().unwrap_or("no answer"));
         let clause = self.fenced_clause();
         let starting = self.report.process.state == ProcessState::Running
             && self.memory.process.as_ref().is_some_and(|it| !it.served && it.may_be_starting(self.report));
@@ -194,14 +197,17 @@ impl Heard<'_> {
             return Finding::new(
                 BrokerState::Recovering,
                 Reason::Starting,
-                "the process answers and the controller has not counted it in yet",
+                format!("{} and the controller has not counted it in yet", sign_of_life(self.report)),
             )
             .with("fenced", true);
         }
         Finding::new(
             BrokerState::Unhealthy,
             Reason::Fenced,
-            "the process answers, but the controller has fenced the broker: its heartbeats do not reach the controller",
+            format!(
+                "{}, but the controller has fenced the broker: its heartbeats do not reach the controller",
+                sign_of_life(self.report)
+            ),
         )
         .with("fenced", true)
     }
@@ -218,14 +224,38 @@ fn load(memory: &Memory, report: &BrokerReport, detection: &Detection, before: O
     if let Some(resource) = before.filter(hot).or_else(|| Resource::ALL.into_iter().find(hot)) {
         return overloaded(resource, memory.gauge(resource), resource.threshold(detection));
     }
-    let mut finding =
-        Finding::new(BrokerState::Healthy, Reason::WithinLimits, "all figures are within their limits");
+    let mut finding = if memory.unmeasured_reports < REPORTS_UNMEASURED {
+        Finding::new(BrokerState::Healthy, Reason::WithinLimits, "all figures are within their limits")
+    } else {
+        not_measured(report)
+    };
     for resource in Resource::ALL {
         if let Some(percent) = resource.percent(report) {
             finding = finding.with(resource.evidence_key(), round(percent));
         }
     }
     finding
+}
+
+/// A broker that is up and of whose process nothing is known: no overload of it would be seen.
+fn not_measured(report: &BrokerReport) -> Finding {
+    let why = match report.process.state {
+        ProcessState::Absent => {
+            "finds no process of it and measures none; check its --broker-match, --broker-pid or --broker-pid-file"
+        }
+        _ => "measures no process of it; the collector's log says why",
+    };
+    let message = format!("{}, but its collector {why}", sign_of_life(report));
+    Finding::new(BrokerState::Healthy, Reason::NotMeasured, message)
+        .with("processState", json!(report.process.state))
+}
+
+/// How it is known that a broker is up.
+fn sign_of_life(report: &BrokerReport) -> &'static str {
+    match report.probe {
+        Some(_) => "the broker answers",
+        None => "the process runs",
+    }
 }
 
 fn overloaded(resource: Resource, gauge: &Gauge, threshold: Threshold) -> Finding {
@@ -319,6 +349,34 @@ mod tests {
         let reports = |good| memory([(absent(0), 0)].into_iter().chain(seconds(1..=good)));
         assert_eq!(state(&reports(2), &down, None), None);
         assert_eq!(state(&reports(3), &down, None), Some(BrokerState::Healthy));
+    }
+
+    #[test]
+    fn a_broker_that_answers_and_is_not_found_is_told_as_that_and_not_as_within_limits() {
+        let healthy = diagnosis(BrokerState::Healthy, Reason::WithinLimits);
+        let not_found = |second: u64| BrokerReport { probe: report(0).probe, ..absent(second * 1_000) };
+        let reports = |last| memory(seconds(0..=5).chain((6..=last).map(|at| (not_found(at), at * 1_000))));
+        let found = |last| judge(&reports(last), Some(&healthy), None, &Detection::default()).unwrap();
+        assert_eq!(found(7).reason, Reason::WithinLimits, "a look may miss it");
+        let told = found(8);
+        assert_eq!((told.state, told.reason), (BrokerState::Healthy, Reason::NotMeasured));
+        assert!(told.message.contains("--broker-match"), "{}", told.message);
+        let unclear = BrokerReport { cpu: None, ..report(1_000) };
+        assert!(!not_measured(&unclear).message.contains("--broker-match"), "it was found, or several were");
+    }
+
+    #[test]
+    fn a_stopped_process_that_nobody_probes_is_unresponsive() {
+        let healthy = diagnosis(BrokerState::Healthy, Reason::WithinLimits);
+        let stopped = |second: u64| {
+            let mut report = BrokerReport { probe: None, ..report(second * 1_000) };
+            report.process.state = ProcessState::Stopped;
+            (report, second * 1_000)
+        };
+        let memory = memory(seconds(0..=5).chain((6..=8).map(stopped)));
+        let told = judge(&memory, Some(&healthy), None, &Detection::default()).unwrap();
+        assert_eq!(told.reason, Reason::Unresponsive);
+        assert!(told.message.contains("stopped by a signal"), "{}", told.message);
     }
 
     #[test]

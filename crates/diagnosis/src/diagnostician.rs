@@ -291,7 +291,7 @@ impl Diagnostician {
                 return;
             }
             Some(before) if !may_follow(before, finding.state, now) => return,
-            Some(before) if finding.state == BrokerState::Healthy => {
+            Some(before) if finding.reason == Reason::WithinLimits => {
                 let before = before.clone();
                 self.recovery(id, &before, now)
             }

@@ -37,6 +37,8 @@ pub(crate) struct Memory {
     pub probe_failing: Option<(Duration, u32)>,
     /// Reports in good order without a break.
     pub good_reports: u32,
+    /// Reports without a figure of the process, without a break.
+    pub unmeasured_reports: u32,
     /// The process that was last seen, until it is seen to be gone.
     pub process: Option<SeenProcess>,
     /// Whether this run of the sidecar has seen a process.
@@ -56,6 +58,7 @@ impl Memory {
             late: false,
             probe_failing: None,
             good_reports: 0,
+            unmeasured_reports: 0,
             process: None,
             process_seen: false,
             gauges: [Gauge::default(); 4],
@@ -111,6 +114,8 @@ impl Memory {
             gauge.observe(resource.percent(&report), interval, after, resource.threshold(detection));
         }
         self.observe_probe(&report, after.unwrap_or(interval));
+        let measured = report.cpu.is_some() || report.memory.is_some();
+        self.unmeasured_reports = if measured { 0 } else { self.unmeasured_reports.saturating_add(1) };
         self.report = Some(report);
         true
     }
@@ -170,8 +175,10 @@ impl Memory {
     }
 
     fn observe_probe(&mut self, report: &BrokerReport, after: Duration) {
+        let stopped = report.process.state == ProcessState::Stopped;
         let there = report.process.state != ProcessState::Absent;
-        let answers = report.probe.as_ref().map(|probe| probe.ok);
+        // A stopped process answers nobody, whether it is probed or not.
+        let answers = report.probe.as_ref().map(|probe| probe.ok).or(stopped.then_some(false));
         match answers {
             Some(true) => {
                 self.probe_failing = None;
@@ -181,11 +188,12 @@ impl Memory {
             }
             Some(false) => {
                 let (failing, reports) = self.probe_failing.unwrap_or_default();
-                self.probe_failing = Some((failing + after, reports + 1));
+                // Saturating, for what a report says of time comes from outside.
+                self.probe_failing = Some((failing.saturating_add(after), reports.saturating_add(1)));
             }
             None => self.probe_failing = None,
         }
-        let good = answers.unwrap_or(there) && report.process.state != ProcessState::Stopped;
+        let good = answers.unwrap_or(there) && !stopped;
         self.good_reports = if good { self.good_reports.saturating_add(1) } else { 0 };
     }
 }
@@ -259,6 +267,26 @@ mod tests {
         assert!(memory.process.as_ref().is_some_and(|process| process.served));
         memory.observe(absent(12_000), Some(Moment(12_000)), Moment(12_000), &Detection::default());
         assert_eq!(memory.process, None);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_with_every_report_is_survived() {
+        let mut memory = known();
+        for sequence in 100..3_000 {
+            let uptime_ms = if sequence % 2 == 0 { 0 } else { u64::MAX };
+            let forged = BrokerReport { sequence, uptime_ms, ..absent(0) };
+            memory.observe(forged, Some(Moment(11_000)), Moment(11_000), &Detection::default());
+        }
+        assert_eq!(memory.probe_failing.map(|(failing, _)| failing), Some(Duration::MAX));
+    }
+
+    #[test]
+    fn a_stopped_process_is_failing_where_nothing_is_probed() {
+        let mut memory = known();
+        let mut stopped = BrokerReport { probe: None, ..report(11_000) };
+        stopped.process.state = ProcessState::Stopped;
+        memory.observe(stopped, Some(Moment(11_000)), Moment(11_000), &Detection::default());
+        assert_eq!(memory.probe_failing, Some((Duration::from_secs(1), 1)));
     }
 
     #[test]

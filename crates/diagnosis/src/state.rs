@@ -54,6 +54,8 @@ impl std::fmt::Display for BrokerState {
 pub enum Reason {
     /// Healthy: every figure is within its threshold.
     WithinLimits,
+    /// Healthy: it is in service, and its collector measures nothing of its process.
+    NotMeasured,
     /// Overloaded: CPU over its threshold for long enough.
     CpuAbove,
     /// Overloaded: memory over its threshold for long enough.
@@ -89,6 +91,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WithinLimits => "WithinLimits",
+            Self::NotMeasured => "NotMeasured",
             Self::CpuAbove => "CpuAbove",
             Self::MemoryAbove => "MemoryAbove",
             Self::DiskAbove => "DiskAbove",
