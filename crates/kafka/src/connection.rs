@@ -1,10 +1,14 @@
 //! How to reach one Kafka cluster.
 
+use crate::{Sasl, Tls};
+
 /// Everything a client needs to connect. The one place from which every client, rdkafka's and ours, is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
     bootstrap: Vec<String>,
     client_id: String,
+    tls: Option<Tls>,
+    sasl: Option<Sasl>,
 }
 
 /// A connection that cannot be.
@@ -15,6 +19,14 @@ pub enum ConnectionError {
     Bootstrap {
         /// As given.
         given: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A certificate, a private key, a user name or a password cannot be used. Never shows its content.
+    #[error("{what}: {reason}")]
+    Credential {
+        /// Which one, by where it was given.
+        what: String,
         /// What is wrong.
         reason: String,
     },
@@ -38,7 +50,21 @@ impl Connection {
                 return Err(fail(format!("{server:?} is not host:port")));
             }
         }
-        Ok(Self { bootstrap: servers, client_id: client_id.to_owned() })
+        Ok(Self { bootstrap: servers, client_id: client_id.to_owned(), tls: None, sasl: None })
+    }
+
+    /// Encrypts every connection.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Authenticates every connection with a user's name and password.
+    #[must_use]
+    pub fn with_sasl(mut self, sasl: Sasl) -> Self {
+        self.sasl = Some(sasl);
+        self
     }
 
     /// The bootstrap servers, each `host:port`.
@@ -51,10 +77,37 @@ impl Connection {
         &self.client_id
     }
 
-    /// A configuration for rdkafka's clients.
-    pub fn rdkafka(&self) -> rdkafka::ClientConfig {
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    pub(crate) fn sasl(&self) -> Option<&Sasl> {
+        self.sasl.as_ref()
+    }
+
+    /// A configuration for rdkafka's clients. It holds secrets, and rdkafka's `Debug` of it shows some of them: it is for
+    /// [`crate::client::create`] alone.
+    pub(crate) fn rdkafka(&self) -> rdkafka::ClientConfig {
         let mut config = rdkafka::ClientConfig::new();
         config.set("bootstrap.servers", self.bootstrap.join(",")).set("client.id", &self.client_id);
+        config.set(
+            "security.protocol",
+            match (&self.tls, &self.sasl) {
+                (None, None) => "plaintext",
+                (Some(_), None) => "ssl",
+                (None, Some(_)) => "sasl_plaintext",
+                (Some(_), Some(_)) => "sasl_ssl",
+            },
+        );
+        if let Some(tls) = &self.tls {
+            tls.render(&mut config);
+        }
+        if let Some(sasl) = &self.sasl {
+            config
+                .set("sasl.mechanism", sasl.mechanism().as_str())
+                .set("sasl.username", sasl.username())
+                .set("sasl.password", sasl.password().expose());
+        }
         config
     }
 }

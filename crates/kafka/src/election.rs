@@ -83,7 +83,7 @@ fn take_part(
     cancel: &CancellationToken,
 ) -> KafkaResult<()> {
     let context = Member { topic: topic.to_owned(), standing };
-    let consumer: BaseConsumer<Member> = config(connection, group).create_with_context(context)?;
+    let consumer: BaseConsumer<Member> = client::create(&config(connection, group), context)?;
     consumer.subscribe(&[topic])?;
     let mut last = Instant::now();
     while !cancel.is_cancelled() {

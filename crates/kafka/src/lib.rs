@@ -6,8 +6,9 @@
 //! * [`ActionLogWriter`] and [`ActionLogReader`] are the two ends of the actions log, which is transactional and fenced.
 //! * [`GroupElection`] elects one leader among standalone doctors through a consumer group.
 //!
-//! Every client is built from one [`Connection`]. Admin requests go over the `kafka-protocol` crate, because librdkafka
-//! lacks several of them; records go over librdkafka. Every call has a timeout and every queue a bound.
+//! Every client is built from one [`Connection`], with its [`Tls`] and [`Sasl`]. Admin requests go over the
+//! `kafka-protocol` crate, because librdkafka lacks several of them; records go over librdkafka. Every call has a timeout
+//! and every queue a bound.
 
 mod admin;
 mod client;
@@ -17,6 +18,9 @@ mod follow;
 mod log;
 mod publisher;
 mod reports;
+mod sasl;
+mod secret;
+mod tls;
 
 pub use admin::{
     Admin, AdminError, Attempt, BrokerInfo, ClusterAdmin, ClusterDescription, ConfigChange, ConfigResource,
@@ -29,3 +33,6 @@ pub use election::{GroupElection, Standing};
 pub use log::{ActionLogReader, ActionLogWriter, AppendError, LogEvent, OpenError};
 pub use publisher::{PublisherError, PublisherStats, ReportPublisher, partition_for};
 pub use reports::{MetricsEvent, ReportReader, Skip};
+pub use sasl::{Sasl, SaslMechanism};
+pub use secret::Secret;
+pub use tls::{CertificatePem, KeyPem, Tls};

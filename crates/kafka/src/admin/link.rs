@@ -1,5 +1,7 @@
-//! One TCP connection to one broker: frames, correlation ids and the versions it offers.
+//! One connection to one broker: frames, correlation ids and the versions it offers.
 
+use super::secure::{after_handshake, encrypt, is_tls};
+use crate::{Connection, Tls};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
     ResponseError,
@@ -7,7 +9,8 @@ use kafka_protocol::{
         ApiKey, ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse,
         DescribeClusterRequest, DescribeClusterResponse, DescribeQuorumRequest, DescribeQuorumResponse,
         ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, RequestHeader,
-        ResponseHeader,
+        ResponseHeader, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
+        SaslHandshakeResponse,
     },
     protocol::{
         Decodable, Encodable, HeaderVersion, Message, StrBytes, VersionRange,
@@ -16,7 +19,7 @@ use kafka_protocol::{
 };
 use std::{collections::HashMap, io, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -50,6 +53,8 @@ requests! {
     DescribeQuorum: DescribeQuorumRequest => DescribeQuorumResponse,
     ListOffsets: ListOffsetsRequest => ListOffsetsResponse,
     Metadata: MetadataRequest => MetadataResponse,
+    SaslAuthenticate: SaslAuthenticateRequest => SaslAuthenticateResponse,
+    SaslHandshake: SaslHandshakeRequest => SaslHandshakeResponse,
 }
 
 /// Why a request to a broker got no usable answer.
@@ -63,6 +68,18 @@ pub(super) enum LinkError {
     Closed,
     #[error("{0}")]
     Io(String),
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The broker ended an encrypted connection with this alert.
+    #[error("TLS: the broker ended the connection with alert {0}")]
+    Alert(u8),
+    #[error("{0}")]
+    Authentication(String),
+    #[error(
+        "the connection was closed at its first request: this listener seems to ask for SASL authentication, and none \
+         is set"
+    )]
+    Unwelcome,
     #[error("the answer is not Kafka's: {0}")]
     NotKafka(String),
     #[error("is older than Kafka 2.4: ApiVersions {API_VERSIONS} answered {0}")]
@@ -75,6 +92,9 @@ pub(super) enum LinkError {
 
 impl From<io::Error> for LinkError {
     fn from(error: io::Error) -> Self {
+        if let Some(alert) = Tls::alert(&error) {
+            return Self::Alert(alert);
+        }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::UnexpectedEof => Self::Closed,
@@ -83,26 +103,53 @@ impl From<io::Error> for LinkError {
     }
 }
 
+/// Bytes to a broker and back, encrypted or not.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
 /// An open connection whose broker has said what it offers.
 pub(super) struct Link {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
     client_id: StrBytes,
     correlation_id: i32,
     offered: HashMap<i16, VersionRange>,
+    /// Whether a request was answered for which a broker wants to know who asks, or it was told.
+    welcome: bool,
 }
 
 impl Link {
-    /// Connects and asks for the versions on offer. Bounding the time is up to the caller.
-    pub(super) async fn open(address: &str, client_id: &str) -> Result<Self, LinkError> {
+    /// Connects, asks for the versions on offer and authenticates. Bounding the time is up to the caller.
+    pub(super) async fn open(address: &str, connection: &Connection) -> Result<Self, LinkError> {
+        let mut link = Self::connect(address, connection.client_id(), connection.tls()).await?;
+        if let Some(sasl) = connection.sasl() {
+            link.welcome = true;
+            link.authenticate(sasl).await?;
+        }
+        Ok(link)
+    }
+
+    /// Connects and asks for the versions on offer, which a broker tells anybody.
+    pub(super) async fn connect(
+        address: &str,
+        client_id: &str,
+        tls: Option<&Tls>,
+    ) -> Result<Self, LinkError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        let stream = match tls {
+            None => Box::new(stream),
+            Some(tls) => encrypt(stream, address, tls).await?,
+        };
         let mut link = Self {
             stream,
             client_id: StrBytes::from_string(client_id.to_owned()),
             correlation_id: 0,
             offered: HashMap::new(),
+            welcome: false,
         };
-        link.learn_versions().await?;
+        let learned = link.learn_versions().await;
+        learned.map_err(|error| tls.map_or(error.clone(), |tls| after_handshake(error, tls)))?;
         Ok(link)
     }
 
@@ -153,7 +200,11 @@ impl Link {
         request: &R,
         version: i16,
     ) -> Result<R::Response, LinkError> {
-        let body = self.exchange(request, version).await?;
+        let body = match self.exchange(request, version).await {
+            Err(LinkError::Closed) if !self.welcome => return Err(LinkError::Unwelcome),
+            result => result?,
+        };
+        self.welcome = true;
         decode::<R>(body, version)
     }
 
@@ -161,6 +212,7 @@ impl Link {
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let frame = self.frame(request, version).map_err(|error| LinkError::Encode(format!("{error:#}")))?;
         self.stream.write_all(&frame).await?;
+        self.stream.flush().await?;
         let mut answer = self.read_frame().await?;
         let header =
             ResponseHeader::decode(&mut answer, R::Response::header_version(version)).map_err(not_kafka)?;
@@ -190,6 +242,11 @@ impl Link {
 
     async fn read_frame(&mut self) -> Result<Bytes, LinkError> {
         let length = self.stream.read_i32().await?;
+        if is_tls(length.to_be_bytes()) {
+            return Err(LinkError::Tls(
+                "this listener speaks TLS, and the connection is in plain text".into(),
+            ));
+        }
         let length = usize::try_from(length)
             .ok()
             .filter(|length| (4..=MAX_RESPONSE).contains(length))

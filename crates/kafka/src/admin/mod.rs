@@ -8,6 +8,7 @@ mod model;
 mod offsets;
 mod pool;
 mod probe;
+mod secure;
 mod topics;
 
 pub use cluster_admin::{

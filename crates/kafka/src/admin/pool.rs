@@ -115,7 +115,7 @@ impl Pool {
                 }
             }
         }
-        let opening = Link::open(address, self.connection.client_id());
+        let opening = Link::open(address, &self.connection);
         let mut link = tokio::time::timeout(limits.connect, opening)
             .await
             .unwrap_or(Err(LinkError::TimedOut(limits.connect)))?;

@@ -4,7 +4,7 @@ use super::{
     Follow, Followed, Outlet,
     scout::{Scout, Seen, Sighting},
 };
-use crate::{Admin, AdminError, client::Quiet};
+use crate::{Admin, AdminError, client::{self, Quiet}};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -59,7 +59,7 @@ pub(super) async fn read<E: Send>(
     scout: &mut Scout,
     outlet: &Outlet<E>,
 ) -> ControlFlow<(), Ended> {
-    let consumer: StreamConsumer<Quiet> = match config(follow).create_with_context(Quiet) {
+    let consumer: StreamConsumer<Quiet> = match client::create(&config(follow), Quiet) {
         Ok(consumer) => consumer,
         Err(error) => return ControlFlow::Continue(Ended::Broken(format!("starting a consumer: {error}"))),
     };

@@ -73,9 +73,9 @@ impl Transactions {
     pub(super) fn open(connection: &Connection, topic: &str, transactional_id: &str) -> Result<Self, String> {
         let mut refused = String::new();
         for timeout in TRANSACTION_TIMEOUTS {
-            let producer: ThreadedProducer<Deliveries> = config(connection, transactional_id, timeout)
-                .create_with_context(Deliveries::default())
-                .map_err(|error| error.to_string())?;
+            let config = config(connection, transactional_id, timeout);
+            let producer: ThreadedProducer<Deliveries> =
+                client::create(&config, Deliveries::default()).map_err(|error| error.to_string())?;
             match producer.init_transactions(OPEN) {
                 Ok(()) => return Ok(Self { producer, topic: topic.to_owned(), unfinished: None }),
                 Err(error) => refused = reason(&error),

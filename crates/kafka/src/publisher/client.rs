@@ -1,7 +1,7 @@
 //! The Kafka producer and what its callbacks share with the publisher's tasks.
 
 use super::{PublisherStats, casts_doubt, lanes::Lanes, lanes::Ticket};
-use crate::Connection;
+use crate::{Connection, client};
 use doctorkafka_wire::BrokerId;
 use rdkafka::{
     ClientContext, Message,
@@ -81,7 +81,7 @@ impl Client {
         // Everything goes to our context, which decides what is worth a line.
         config.set_log_level(RDKafkaLogLevel::Warning);
         let key = link.broker.to_string();
-        let producer: BaseProducer<Callbacks> = config.create_with_context(Callbacks(Arc::clone(&link)))?;
+        let producer: BaseProducer<Callbacks> = client::create(&config, Callbacks(Arc::clone(&link)))?;
         let producer = Arc::new(producer);
         let answers = Arc::downgrade(&producer);
         std::thread::Builder::new().name("kafka-answers".into()).stack_size(ANSWERS_STACK).spawn(
