@@ -25,10 +25,10 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 fn main() -> ExitCode {
     let args = Args::parse();
     start_logging();
-    // Four kinds of work may block: the disks, the search for the process, the exporter, questions to Kafka.
+    // Five kinds of work may block: the disks, the search for the process, the exporter, a name server, questions to Kafka.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4)
+        .max_blocking_threads(5)
         .thread_keep_alive(Duration::from_secs(5))
         .thread_stack_size(512 * 1024)
         .build();

@@ -4,9 +4,10 @@ use crate::{
     args::ProbeTarget,
     broker::{BrokerConfig, Sight},
 };
+use doctorkafka_kafka::ProbeError;
 use doctorkafka_wire::Probe;
-use std::time::Duration;
-use tokio::sync::watch;
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::{sync::watch, task::JoinHandle};
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,11 +30,12 @@ pub fn watch_listener(
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut guess_answered = false;
+        let mut listener = Listener::default();
         while !sender.is_closed() {
             ticks.tick().await;
             let address = address(&target, &sights.borrow().config);
             let result = match &address {
-                Some(Address { at, .. }) => Some(ask(at).await),
+                Some(Address { at, .. }) => ask(&listener.addresses(at).await).await,
                 None => None,
             };
             let answered = result.as_ref().is_some_and(|probe| probe.ok);
@@ -63,17 +65,73 @@ fn address(target: &ProbeTarget, config: &BrokerConfig) -> Option<Address> {
     }
 }
 
-async fn ask(address: &str) -> Probe {
-    // The probe has a timeout of its own; this one holds even if it should not.
-    let answer = tokio::time::timeout(TIMEOUT * 2, doctorkafka_kafka::probe(address, TIMEOUT)).await;
-    let failed = |error: String| Probe { ok: false, round_trip_ms: None, error: Some(error) };
-    match answer {
-        Ok(Ok(round_trip)) => {
-            Probe { ok: true, round_trip_ms: Some(round_trip.as_secs_f64() * 1_000.0), error: None }
+/// What a name stands for, looked up anew for each probe. While no name server answers, what it stood for last: that says
+/// nothing of the broker.
+#[derive(Default)]
+struct Listener {
+    name: String,
+    known: Vec<SocketAddr>,
+    /// The look-up under way. One at a time, because each holds up a thread for as long as the name server lets it wait.
+    looking: Option<JoinHandle<io::Result<Vec<SocketAddr>>>>,
+    /// Whether the last look-up failed.
+    failed: bool,
+}
+
+impl Listener {
+    /// The addresses behind `name` (`host:port`); none while it has never been resolved.
+    async fn addresses(&mut self, name: &str) -> Vec<SocketAddr> {
+        if let Ok(address) = name.parse() {
+            return vec![address];
         }
-        Ok(Err(error)) => failed(error.to_string()),
-        Err(_) => failed(format!("no answer within {TIMEOUT:?}")),
+        if self.name != name {
+            *self = Self { name: name.to_owned(), ..Self::default() };
+        }
+        let looking = self.looking.get_or_insert_with(|| {
+            let name = name.to_owned();
+            tokio::spawn(async move { Ok(tokio::net::lookup_host(name).await?.collect()) })
+        });
+        let outcome = match tokio::time::timeout(TIMEOUT, looking).await {
+            Ok(looked) => {
+                self.looking = None;
+                looked.unwrap_or_else(|error| Err(io::Error::other(error)))
+            }
+            Err(_) => Err(io::Error::other(format!("no name server answered within {TIMEOUT:?}"))),
+        };
+        match outcome {
+            Ok(found) => {
+                self.known = found;
+                self.failed = false;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    tracing::warn!(listener = name, %error, "cannot look up the broker's listener, trying again");
+                }
+            }
+        }
+        self.known.clone()
     }
+}
+
+/// Asks at the first address that takes the connection; `None` without an address.
+async fn ask(addresses: &[SocketAddr]) -> Option<Probe> {
+    let mut failed = None;
+    for address in addresses {
+        match doctorkafka_kafka::probe(&address.to_string(), TIMEOUT).await {
+            Ok(round_trip) => {
+                let round_trip_ms = Some(round_trip.as_secs_f64() * 1_000.0);
+                return Some(Probe { ok: true, round_trip_ms, error: None });
+            }
+            Err(error) => {
+                let no_answer = matches!(error, ProbeError::TimedOut(_));
+                failed = Some(Probe { ok: false, round_trip_ms: None, error: Some(error.to_string()) });
+                // `localhost` may be two addresses, of which the broker listens on one. It listens where nothing refuses.
+                if no_answer {
+                    break;
+                }
+            }
+        }
+    }
+    failed
 }
 
 #[cfg(test)]
@@ -98,6 +156,27 @@ mod tests {
         assert_eq!(at(&ProbeTarget::Auto, &unknown), Some((CUSTOMARY.into(), true)));
         assert_eq!(at(&ProbeTarget::Auto, &tls_only), None);
         assert_eq!(at(&ProbeTarget::Off, &plain), None);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_be_looked_up_says_nothing_of_the_broker() {
+        let mut listener = Listener::default();
+        let nowhere = "no-such-host.invalid:9092";
+        assert!(listener.addresses(nowhere).await.is_empty());
+        assert!(ask(&[]).await.is_none());
+        // It was known once, and is asked where it was then.
+        let then = SocketAddr::from(([127, 0, 0, 1], 9_092));
+        listener.known = vec![then];
+        assert_eq!(listener.addresses(nowhere).await, [then]);
+        assert_eq!(listener.addresses("127.0.0.1:7").await, [SocketAddr::from(([127, 0, 0, 1], 7))]);
+    }
+
+    #[tokio::test]
+    async fn a_name_is_asked_at_each_of_its_addresses() {
+        let mut listener = Listener::default();
+        let addresses = listener.addresses("localhost:1").await;
+        assert!(addresses.iter().all(|address| address.ip().is_loopback()) && !addresses.is_empty());
+        assert!(ask(&addresses).await.is_some_and(|probe| !probe.ok));
     }
 
     #[tokio::test]

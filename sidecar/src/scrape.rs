@@ -27,6 +27,7 @@ const MAX_LINE: u64 = 4 * 1024;
 /// receiver is dropped.
 pub fn watch_page(url: String) -> watch::Receiver<Option<(Instant, Scraped)>> {
     let (sender, receiver) = watch::channel(None);
+    let shown = without_secrets(&url);
     tokio::spawn(async move {
         let mut meter = Meter::default();
         let mut works = None;
@@ -42,7 +43,7 @@ pub fn watch_page(url: String) -> watch::Receiver<Option<(Instant, Scraped)>> {
             match outcome {
                 Ok(figures) => {
                     if works != Some(true) {
-                        tracing::info!(url, "scraping the broker's exporter");
+                        tracing::info!(url = shown, "scraping the broker's exporter");
                     }
                     works = Some(true);
                     sender.send_replace(Some((now, figures)));
@@ -50,7 +51,7 @@ pub fn watch_page(url: String) -> watch::Receiver<Option<(Instant, Scraped)>> {
                 Err(error) => {
                     if works != Some(false) {
                         tracing::warn!(
-                            url,
+                            url = shown,
                             "cannot scrape the broker's exporter, leaving its figures out: {error:#}"
                         );
                     }
@@ -60,6 +61,15 @@ pub fn watch_page(url: String) -> watch::Receiver<Option<(Instant, Scraped)>> {
         }
     });
     receiver
+}
+
+/// The address as it may stand in a log: without a password before the host and without a token after the path.
+fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 /// The newest figures, unless they are too old to tell.
@@ -131,6 +141,17 @@ mod tests {
         let url =
             serve("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".into());
         assert!(fetch(&url).is_err(), "redirects are not followed");
+    }
+
+    #[test]
+    fn what_may_be_secret_stays_out_of_the_log() {
+        for (url, shown) in [
+            ("http://127.0.0.1:9404/metrics", "http://127.0.0.1:9404/metrics"),
+            ("http://kafka-1:9404", "http://kafka-1:9404"),
+            ("http://reader:pass@word@kafka-1:9404/metrics?token=abc#x", "http://kafka-1:9404/metrics"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
     }
 
     #[test]
