@@ -1,7 +1,7 @@
 //! What treatment asks of a cluster, as a trait: [`crate::Admin`] asks a real one, and a simulated one stands in where
 //! faults have to be injected between any two calls.
 
-use super::{AdminError, ClusterDescription, TopicInfo};
+use super::{Admin, AdminError, ClusterDescription, TopicInfo};
 use doctorkafka_wire::BrokerId;
 use std::{collections::BTreeMap, fmt};
 
@@ -174,9 +174,50 @@ pub trait ClusterAdmin: Send + Sync {
     ) -> impl Future<Output = Result<BTreeMap<String, i32>, AdminError>> + Send;
 
     /// Changes settings. IncrementalAlterConfigs, API key 44. Fails when any of them is refused; others of the same call
-    /// may have been changed then.
+    /// may have been changed then. What is to be deleted of a topic that does not exist is gone already, a success.
     ///
     /// A broker takes changes of its own settings only: each is asked itself, and what was set on one that is down can
     /// be removed only once it is back.
     fn alter_configs(&self, changes: &[ConfigChange]) -> impl Future<Output = Result<(), AdminError>> + Send;
+}
+
+impl ClusterAdmin for Admin {
+    async fn cluster(&self) -> Result<ClusterDescription, AdminError> {
+        self.describe_cluster().await
+    }
+
+    async fn partitions(&self, topics: Option<&[&str]>) -> Result<Vec<TopicInfo>, AdminError> {
+        self.topics(topics).await
+    }
+
+    async fn reassignments(&self) -> Result<Vec<RunningReassignment>, AdminError> {
+        self.list_reassignments().await
+    }
+
+    async fn reassign(&self, changes: &[ReassignmentChange]) -> Result<Vec<PartitionOutcome>, AdminError> {
+        self.alter_reassignments(changes).await
+    }
+
+    async fn elect_preferred(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<PartitionOutcome>, AdminError> {
+        self.elect_leaders(partitions).await
+    }
+
+    async fn log_dirs(&self, broker: BrokerId) -> Result<Vec<LogDir>, AdminError> {
+        self.describe_log_dirs(broker).await
+    }
+
+    async fn configs(&self, resources: &[ConfigResource]) -> Result<DynamicConfigs, AdminError> {
+        self.describe_configs(resources).await
+    }
+
+    async fn min_insync_replicas(&self, topics: &[&str]) -> Result<BTreeMap<String, i32>, AdminError> {
+        self.effective_min_insync_replicas(topics).await
+    }
+
+    async fn alter_configs(&self, changes: &[ConfigChange]) -> Result<(), AdminError> {
+        self.incremental_alter_configs(changes).await
+    }
 }

@@ -6,11 +6,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
     ResponseError,
     messages::{
-        ApiKey, ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse,
-        DescribeClusterRequest, DescribeClusterResponse, DescribeQuorumRequest, DescribeQuorumResponse,
-        ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, RequestHeader,
-        ResponseHeader, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
-        SaslHandshakeResponse,
+        AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ApiKey, ApiVersionsRequest,
+        ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, DescribeClusterRequest,
+        DescribeClusterResponse, DescribeConfigsRequest, DescribeConfigsResponse, DescribeLogDirsRequest,
+        DescribeLogDirsResponse, DescribeQuorumRequest, DescribeQuorumResponse, ElectLeadersRequest,
+        ElectLeadersResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+        ListOffsetsRequest, ListOffsetsResponse, ListPartitionReassignmentsRequest,
+        ListPartitionReassignmentsResponse, MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader,
+        SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
     },
     protocol::{
         Decodable, Encodable, HeaderVersion, Message, StrBytes, VersionRange,
@@ -47,11 +50,17 @@ macro_rules! requests {
 }
 
 requests! {
+    AlterPartitionReassignments: AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse,
     ApiVersions: ApiVersionsRequest => ApiVersionsResponse,
     CreateTopics: CreateTopicsRequest => CreateTopicsResponse,
     DescribeCluster: DescribeClusterRequest => DescribeClusterResponse,
+    DescribeConfigs: DescribeConfigsRequest => DescribeConfigsResponse,
+    DescribeLogDirs: DescribeLogDirsRequest => DescribeLogDirsResponse,
     DescribeQuorum: DescribeQuorumRequest => DescribeQuorumResponse,
+    ElectLeaders: ElectLeadersRequest => ElectLeadersResponse,
+    IncrementalAlterConfigs: IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse,
     ListOffsets: ListOffsetsRequest => ListOffsetsResponse,
+    ListPartitionReassignments: ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse,
     Metadata: MetadataRequest => MetadataResponse,
     SaslAuthenticate: SaslAuthenticateRequest => SaslAuthenticateResponse,
     SaslHandshake: SaslHandshakeRequest => SaslHandshakeResponse,

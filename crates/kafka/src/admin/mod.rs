@@ -1,13 +1,18 @@
 //! Questions to a cluster and the creation of the doctor's topics.
 
 mod cluster_admin;
+mod command;
+mod configs;
 mod describe;
+mod elections;
 mod error;
 mod link;
+mod log_dirs;
 mod model;
 mod offsets;
 mod pool;
 mod probe;
+mod reassignments;
 mod secure;
 mod topics;
 

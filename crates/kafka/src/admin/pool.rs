@@ -39,6 +39,31 @@ pub(super) trait Ask: Sync {
     fn request(&self, version: i16) -> Self::Request;
 }
 
+/// An open connection on which nothing was asked yet. An old one may have been closed by the broker, and when a request on
+/// it gets no answer nobody can tell whether it was read.
+pub(super) struct Line {
+    link: Link,
+    address: String,
+}
+
+impl Line {
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn version<R: Request>(&self) -> Result<i16, LinkError> {
+        self.link.version::<R>()
+    }
+}
+
+/// Why a request that is made only once got no answer.
+pub(super) enum SendError {
+    /// The broker never saw it.
+    NotSent(LinkError),
+    /// The broker may have seen it.
+    Sent(LinkError),
+}
+
 pub(super) type AnswerTo<A> = Answer<<<A as Ask>::Request as Request>::Response>;
 
 pub(super) struct Pool {
@@ -115,10 +140,7 @@ impl Pool {
                 }
             }
         }
-        let opening = Link::open(address, &self.connection);
-        let mut link = tokio::time::timeout(limits.connect, opening)
-            .await
-            .unwrap_or(Err(LinkError::TimedOut(limits.connect)))?;
+        let mut link = self.open(address, limits).await?;
         let result = call(&mut link, address, ask).await;
         if matches!(result, Ok(_) | Err(LinkError::NotOffered(_))) {
             *held = Some(link);
@@ -126,27 +148,98 @@ impl Pool {
         result
     }
 
+    async fn open(&self, address: &str, limits: Limits) -> Result<Link, LinkError> {
+        let opening = Link::open(address, &self.connection);
+        tokio::time::timeout(limits.connect, opening)
+            .await
+            .unwrap_or(Err(LinkError::TimedOut(limits.connect)))
+    }
+
     /// Asks any broker: the bootstrap servers and then the others that are known, those that failed lately last. One
     /// that is slow is not waited for; the next one is asked as well. For requests that may be made twice.
     pub(super) async fn ask_any<A: Ask>(&self, limits: Limits, ask: &A) -> Result<AnswerTo<A>, AdminError> {
+        let deadline = tokio::time::Instant::now() + 2 * limits.call;
+        self.first(A::Request::NAME, limits.patience, deadline, |address| async move {
+            let result = self.ask(&address, limits, ask).await;
+            (address, result)
+        })
+        .await
+    }
+
+    /// A new connection to one broker, for a request that must not be made twice.
+    pub(super) async fn line_to(&self, address: &str, limits: Limits) -> Result<Line, LinkError> {
+        let result = self.open(address, limits).await;
+        self.note(address, result.is_err());
+        Ok(Line { link: result?, address: address.to_owned() })
+    }
+
+    /// A new connection to any broker, for a request that must not be made twice: connecting to several is harmless.
+    pub(super) async fn line<R: Request>(
+        &self,
+        limits: Limits,
+        deadline: tokio::time::Instant,
+    ) -> Result<Line, AdminError> {
+        self.first(R::NAME, limits.patience, deadline, |address| async move {
+            let result = self.line_to(&address, limits).await;
+            (address, result)
+        })
+        .await
+    }
+
+    /// Sends a request on a new connection. What comes of it is known only from an answer: after an error in `Sent` the
+    /// broker may have got it.
+    pub(super) async fn send<A: Ask>(
+        &self,
+        mut line: Line,
+        limits: Limits,
+        ask: &A,
+    ) -> Result<AnswerTo<A>, SendError> {
+        let version = line.link.version::<A::Request>().map_err(SendError::NotSent)?;
+        let request = ask.request(version);
+        let result = tokio::time::timeout(limits.call, line.link.call(&request, version))
+            .await
+            .unwrap_or(Err(LinkError::TimedOut(limits.call)));
+        match result {
+            Ok(body) => Ok(Answer { body, version, address: line.address }),
+            Err(error @ LinkError::Encode(_)) => Err(SendError::NotSent(error)),
+            Err(error) => {
+                self.note(&line.address, true);
+                Err(SendError::Sent(error))
+            }
+        }
+    }
+
+    fn note(&self, address: &str, failed: bool) {
+        let slot = Arc::clone(lock(&self.brokers).slots.entry(address.to_owned()).or_default());
+        *lock(&slot.failed) = failed.then(Instant::now);
+    }
+
+    /// What the first broker gives of which `attempt` gets anything. The next one is tried as well whenever one failed or
+    /// has had `patience`.
+    async fn first<T, F>(
+        &self,
+        request: &'static str,
+        patience: Duration,
+        deadline: tokio::time::Instant,
+        attempt: impl Fn(String) -> F,
+    ) -> Result<T, AdminError>
+    where
+        F: Future<Output = (String, Result<T, LinkError>)>,
+    {
         let mut waiting = self.candidates().into_iter();
         let mut running = FuturesUnordered::new();
         let mut attempts = Vec::new();
-        let deadline = tokio::time::Instant::now() + 2 * limits.call;
         loop {
             if let Some(address) = waiting.next() {
-                running.push(async move {
-                    let result = self.ask(&address, limits, ask).await;
-                    (address, result)
-                });
+                running.push(attempt(address));
             }
-            let next = tokio::time::Instant::now() + limits.patience;
+            let next = tokio::time::Instant::now() + patience;
             let until = if waiting.len() > 0 { next.min(deadline) } else { deadline };
             tokio::select! {
                 Some((address, result)) = running.next() => match result {
                     Ok(answer) => return Ok(answer),
                     Err(LinkError::NotOffered(reason)) => {
-                        return Err(AdminError::Unsupported { request: A::Request::NAME, address, reason });
+                        return Err(AdminError::Unsupported { request, address, reason });
                     }
                     Err(error) => attempts.push(Attempt { address, error: error.to_string() }),
                 },
@@ -154,7 +247,7 @@ impl Pool {
             }
             let exhausted = running.is_empty() && waiting.len() == 0;
             if exhausted || tokio::time::Instant::now() >= deadline {
-                return Err(AdminError::Unreachable { request: A::Request::NAME, attempts });
+                return Err(AdminError::Unreachable { request, attempts });
             }
         }
     }

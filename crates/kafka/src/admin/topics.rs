@@ -2,10 +2,9 @@
 
 use super::{
     Admin, AdminError,
+    command::unreachable,
     describe::RETRIES,
-    link::LinkError,
     link::Request,
-    model,
     pool::{Answer, Ask},
 };
 use kafka_protocol::{
@@ -136,22 +135,11 @@ impl Admin {
 
     /// Brokers with KRaft forward what is the controller's business; those with ZooKeeper say `NotController`.
     async fn ask_controller(&self, create: &Create<'_>) -> Result<Answer<CreateTopicsResponse>, AdminError> {
-        let cluster = self.describe().await?;
-        let controller =
-            cluster.body.brokers.iter().find(|broker| broker.broker_id == cluster.body.controller_id);
-        let Some(controller) = controller else {
+        let Some(address) = self.controller_address().await? else {
             return self.general.ask_any(self.limits, create).await;
         };
-        let address = model::address(&controller.host, u16::try_from(controller.port).unwrap_or_default());
-        self.general.ask(&address, self.limits, create).await.map_err(|error| match error {
-            LinkError::NotOffered(reason) => {
-                AdminError::Unsupported { request: CreateTopicsRequest::NAME, address, reason }
-            }
-            error => {
-                let attempt = super::Attempt { address, error: error.to_string() };
-                AdminError::Unreachable { request: CreateTopicsRequest::NAME, attempts: vec![attempt] }
-            }
-        })
+        let answer = self.general.ask(&address, self.limits, create).await;
+        answer.map_err(|error| unreachable(CreateTopicsRequest::NAME, address, error))
     }
 }
 
