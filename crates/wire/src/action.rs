@@ -1,6 +1,6 @@
 //! What the doctor decided and did.
 
-use crate::{BrokerId, DecodeError, decode};
+use crate::{BrokerId, DecodeError, TreatmentDetail, decode};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,9 @@ pub struct ActionRecord {
     /// Number of the step within its plan, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u32>,
+    /// The treatment it begins, or what exactly its step asks of Kafka.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub treatment: Option<Box<TreatmentDetail>>,
     /// The figures it rests on.
     #[serde(default, skip_serializing_if = "Evidence::is_empty")]
     pub evidence: Evidence,

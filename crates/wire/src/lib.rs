@@ -12,12 +12,17 @@
 mod action;
 mod decode;
 mod report;
+mod treatment;
 
 pub use action::{ActionKind, ActionRecord, Evidence, LeadershipMove, Outcome, Severity};
 pub use decode::{DecodeError, MAX_RECORD_BYTES};
 pub use report::{
     BrokerReport, Cpu, ExporterMetrics, Goodbye, LogDir, Memory, Network, Pressure, Probe, Process,
     ProcessState,
+};
+pub use treatment::{
+    ConfigAsked, PartitionChange, PartitionName, ReplicasAsked, StopDecision, TopicSeen, TreatmentCause,
+    TreatmentDetail, TreatmentPlan,
 };
 
 /// Default name of the topic that sidecars publish reports to.

@@ -249,6 +249,7 @@ mod tests {
             leadership: Vec::new(),
             digest: None,
             step: None,
+            treatment: None,
             evidence: Evidence::new(),
         }
     }

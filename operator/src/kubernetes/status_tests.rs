@@ -206,6 +206,19 @@ fn a_leader_without_its_log_is_not_ready() {
 }
 
 #[test]
+fn topics_that_cannot_be_created_and_a_log_that_cannot_be_written_are_told() {
+    let mut refused = healthy();
+    refused.kafka.topics_error = Some("cannot create the doctor's topics".into());
+    refused.kafka.actions_log_error = Some("opening actions log: denied".into());
+    let ready = |report: &DoctorReport| line(&fresh(&facts(Some(report.clone()))), "Ready");
+    assert_eq!(ready(&refused), "Ready=False TopicsMissing: cannot create the doctor's topics");
+    refused.kafka.topics_error = None;
+    assert_eq!(ready(&refused), "Ready=False ActionsLogUnavailable: opening actions log: denied");
+    refused.kafka.actions_log_error = None;
+    assert!(ready(&refused).starts_with("Ready=True Watching"));
+}
+
+#[test]
 fn a_missing_secret() {
     let reference = SecretReference {
         field: "spec.kafka.tls.trustedCertificates[0]".into(),
@@ -316,6 +329,7 @@ fn the_last_action_is_a_decision_and_not_a_change_of_leader() {
         leadership: Vec::new(),
         digest: None,
         step: None,
+        treatment: None,
         evidence: Evidence::new(),
     };
     let mut report = healthy();

@@ -69,6 +69,7 @@ pub fn action(kind: ActionKind, broker: i32, message: &str) -> ActionRecord {
         leadership: Vec::new(),
         digest: None,
         step: None,
+        treatment: None,
         evidence: Evidence::new(),
     }
 }
@@ -82,10 +83,10 @@ pub fn report(policy: &str, brokers: Vec<BrokerView>) -> DoctorReport {
         role: Role::Leading { epoch: 12 },
         kafka: KafkaView {
             reachable: Some(true),
-            error: None,
             cluster_id: Some("4L6g3nShT-eMCtK--X86sw".to_owned()),
             controller_id: Some(BrokerId(2)),
             under_replicated: Some(3),
+            ..KafkaView::default()
         },
         summary: Summary {
             brokers: brokers.len(),

@@ -32,6 +32,7 @@ fn record(draft: &Draft, epoch: u64) -> ActionRecord {
         leadership: draft.leadership.clone(),
         digest: None,
         step: None,
+        treatment: None,
         evidence: draft.evidence.clone(),
     }
 }

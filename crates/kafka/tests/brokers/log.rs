@@ -33,6 +33,7 @@ fn record(id: &str) -> ActionRecord {
         leadership: Vec::new(),
         digest: None,
         step: None,
+        treatment: None,
         evidence: Evidence::new(),
     }
 }

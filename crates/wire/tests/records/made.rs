@@ -1,8 +1,10 @@
 //! Records made at random, of every shape that the types allow.
 
 use doctorkafka_wire::{
-    ActionKind, ActionRecord, BrokerId, BrokerReport, Cpu, ExporterMetrics, Goodbye, LeadershipMove, LogDir,
-    Memory, Network, Outcome, Pressure, Probe, Process, ProcessState, Severity,
+    ActionKind, ActionRecord, BrokerId, BrokerReport, ConfigAsked, Cpu, ExporterMetrics, Goodbye,
+    LeadershipMove, LogDir, Memory, Network, Outcome, PartitionChange, PartitionName, Pressure, Probe,
+    Process, ProcessState, ReplicasAsked, Severity, StopDecision, TopicSeen, TreatmentCause, TreatmentDetail,
+    TreatmentPlan,
 };
 use jiff::Timestamp;
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -148,6 +150,54 @@ fn leadership() -> impl Strategy<Value = LeadershipMove> {
     })
 }
 
+fn partition() -> impl Strategy<Value = PartitionName> {
+    (text(), any::<i32>()).prop_map(|(topic, partition)| PartitionName { topic, partition })
+}
+
+fn config() -> impl Strategy<Value = ConfigAsked> {
+    (option::of(id()), option::of(text()), text(), option::of(text()))
+        .prop_map(|(broker, topic, name, value)| ConfigAsked { broker, topic, name, value })
+}
+
+fn plan() -> impl Strategy<Value = TreatmentPlan> {
+    let change =
+        (partition(), vec(id(), 0..4), vec(id(), 0..4), any::<u64>()).prop_map(|(at, from, to, bytes)| {
+            PartitionChange { topic: at.topic, partition: at.partition, from, to, bytes }
+        });
+    let cause = (option::of(id()), text(), text()).prop_map(|(broker, reason, message)| TreatmentCause {
+        broker,
+        reason,
+        message,
+    });
+    let topics = vec((text(), text()).prop_map(|(topic, id)| TopicSeen { topic, id }), 0..4);
+    (cause, vec(change, 0..4), option::of(any::<u64>()), topics, vec(config(), 0..4), vec(id(), 0..2))
+        .prop_map(|(cause, changes, throttle, topics, throttles_before, unread)| TreatmentPlan {
+            cause,
+            changes,
+            throttle,
+            topics,
+            throttles_before,
+            unread,
+        })
+}
+
+fn treatment() -> impl Strategy<Value = Box<TreatmentDetail>> {
+    let asked = (partition(), vec(id(), 0..4)).prop_map(|(at, replicas)| ReplicasAsked {
+        topic: at.topic,
+        partition: at.partition,
+        replicas,
+    });
+    let ending = select(&[Outcome::Aborted, Outcome::Failed]);
+    let stop = (ending, text(), text(), any::<bool>())
+        .prop_map(|(ending, rule, message, restore)| StopDecision { ending, rule, message, restore });
+    let some = || vec(partition(), 0..3);
+    let steps = (vec(asked, 0..3), some(), some(), vec(config(), 0..3), some());
+    (option::of(plan()), steps, option::of(stop), vec(id(), 0..2)).prop_map(|(plan, steps, stop, owed)| {
+        let (reassign, cancel, elect, configs, skipped) = steps;
+        Box::new(TreatmentDetail { plan, reassign, cancel, elect, configs, skipped, stop, owed })
+    })
+}
+
 pub fn record() -> impl Strategy<Value = ActionRecord> {
     let kind = select(&[
         ActionKind::AlertOverload,
@@ -166,12 +216,13 @@ pub fn record() -> impl Strategy<Value = ActionRecord> {
         select(&[Outcome::Proposed, Outcome::Intended, Outcome::Done, Outcome::Failed, Outcome::Aborted]);
     let who = (time(), text(), text(), any::<u64>());
     let what = (kind, severity, option::of(id()), text());
-    let how = (option::of(outcome), vec(leadership(), 0..4), option::of(text()), option::of(any::<u32>()));
+    let step = (option::of(text()), option::of(any::<u32>()), option::of(treatment()));
+    let how = (option::of(outcome), vec(leadership(), 0..4), step);
     let evidence = vec((text(), json_value()), 0..4);
     (who, what, how, evidence).prop_map(|(who, what, how, evidence)| {
         let (time, policy, cluster, epoch) = who;
         let (kind, severity, broker, message) = what;
-        let (outcome, leadership, digest, step) = how;
+        let (outcome, leadership, (digest, step, treatment)) = how;
         ActionRecord {
             version: ActionRecord::VERSION,
             id: ActionRecord::new_id(),
@@ -187,6 +238,7 @@ pub fn record() -> impl Strategy<Value = ActionRecord> {
             leadership,
             digest,
             step,
+            treatment,
             evidence: evidence.into_iter().collect(),
         }
     })

@@ -35,6 +35,7 @@ proptest! {
         let read = ActionRecord::decode(&text).map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!((&read.id, read.time, &read.message), (&record.id, record.time, &record.message));
         prop_assert_eq!(&read.leadership, &record.leadership);
+        prop_assert_eq!(&read.treatment, &record.treatment);
         prop_assert_eq!(read.evidence.keys().collect::<Vec<_>>(), record.evidence.keys().collect::<Vec<_>>());
     }
 
