@@ -153,6 +153,8 @@ async fn says_what_is_wrong() {
     let mut away = report("prod", vec![]);
     away.kafka.reachable = Some(false);
     away.kafka.error = Some("kafka-1:9092: connection refused".to_owned());
+    away.kafka.topics_error = Some("cannot create the doctor's topics: denied".to_owned());
+    away.kafka.actions_log_error = Some("opening actions log: denied".to_owned());
     let (fleet, engine) = fleet_of(away);
     fleet.set_problem("prod", Some("spec.topics.metrics: must not be empty".to_owned()));
     drop(engine);
@@ -160,6 +162,10 @@ async fn says_what_is_wrong() {
     for text in [
         "NOT REACHABLE",
         "kafka-1:9092: connection refused",
+        "The doctor's topics are missing",
+        "cannot create the doctor's topics: denied",
+        "The actions log cannot be written",
+        "opening actions log: denied",
         "Policy refused",
         "spec.topics.metrics",
         "The engine has ended",

@@ -160,7 +160,7 @@ impl Engine {
     }
 
     fn see(&mut self, sight: Sight) {
-        if matches!(sight, Sight::TopicsReady) && self.metrics.is_none() {
+        if matches!(sight, Sight::OwnTopics(Ok(()))) && self.metrics.is_none() {
             let topics = self.state.policy().topics.clone();
             let connection = &self.settings.connection;
             let cancel = self.cancel.child_token();
@@ -216,7 +216,7 @@ impl Engine {
                 "fenced: another doctor has taken the actions log over; standing by"
             ),
             TermEvent::Broken => self.pause.begin(self.clock.now()),
-            TermEvent::Opened(_) | TermEvent::LeftOut => {}
+            TermEvent::Opened(_) | TermEvent::Failed(_) | TermEvent::LeftOut => {}
         }
         if matches!(event, TermEvent::Fenced | TermEvent::Broken) {
             self.term = None;

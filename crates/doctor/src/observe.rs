@@ -48,8 +48,8 @@ const PROBES: usize = 32;
 pub(crate) enum Sight {
     /// A look at the cluster.
     Cluster { at: Moment, description: Result<ClusterDescription, String>, controller: Option<QuorumLeader> },
-    /// The doctor's topics exist.
-    TopicsReady,
+    /// Whether the doctor's own topics exist, or why they can be neither found nor created.
+    OwnTopics(Result<(), String>),
     /// All topics of the cluster, asked for `at`.
     Topics { at: Moment, topics: Vec<TopicInfo> },
     /// The end of a partition of the metrics topic.
@@ -125,7 +125,7 @@ impl Observer {
     async fn keep_own_topics(self) {
         let mut tick = every(KEEP_EVERY);
         let (mut ready, mut missed) = (false, 0);
-        let mut said = None;
+        let mut told = None;
         let mut paths = JoinSet::new();
         while !self.sights.is_closed() {
             tokio::select! {
@@ -142,7 +142,10 @@ impl Observer {
                 Ok(topics) => topics,
                 Err(_) if ready => continue,
                 Err(error) => {
-                    say(&mut said, format!("cannot look for the doctor's topics, trying again: {error}"));
+                    // That no broker answers is told by the look at the cluster.
+                    if !matches!(error, AdminError::Unreachable { .. }) {
+                        self.tell_of_own_topics(&mut told, Err(("look for", error))).await;
+                    }
                     tick.reset_after(CREATE_AGAIN);
                     continue;
                 }
@@ -153,24 +156,39 @@ impl Observer {
                 paths.spawn(self.clone().mark_path(i32::try_from(partition).unwrap_or(i32::MAX)));
             }
             missed = if topics.len() < own.len() { missed + 1 } else { 0 };
-            if missed > 0 && (!ready || missed >= MISSED_LOOKS) {
-                match self.create_own_topics().await {
-                    Ok(()) => {
-                        missed = 0;
-                        tick.reset_after(CREATED_LOOK);
-                    }
-                    Err(error) => {
-                        say(&mut said, format!("cannot create the doctor's topics, trying again: {error}"));
-                        tick.reset_after(CREATE_AGAIN);
-                        continue;
-                    }
+            if missed > 0 && ready && missed < MISSED_LOOKS {
+                continue;
+            }
+            if missed > 0 {
+                if let Err(error) = self.create_own_topics().await {
+                    self.tell_of_own_topics(&mut told, Err(("create", error))).await;
+                    tick.reset_after(CREATE_AGAIN);
+                    continue;
                 }
+                missed = 0;
+                tick.reset_after(CREATED_LOOK);
             }
-            if !ready {
-                ready = true;
-                self.tell(Sight::TopicsReady).await;
-            }
+            ready = true;
+            self.tell_of_own_topics(&mut told, Ok(())).await;
         }
+    }
+
+    /// Tells the engine, and the log, what came of looking for the topics or creating them, unless it is what came of it
+    /// the last time.
+    async fn tell_of_own_topics(
+        &self,
+        told: &mut Option<Result<(), String>>,
+        outcome: Result<(), (&str, AdminError)>,
+    ) {
+        let outcome = outcome.map_err(|(what, error)| own_topics_error(&self.topics, what, &error));
+        if told.as_ref() == Some(&outcome) {
+            return;
+        }
+        if let Err(error) = &outcome {
+            warn!("{error}; trying again");
+        }
+        *told = Some(outcome.clone());
+        self.tell(Sight::OwnTopics(outcome)).await;
     }
 
     async fn create_own_topics(&self) -> Result<(), AdminError> {
@@ -234,12 +252,14 @@ pub(crate) fn topics_every(partitions: usize) -> Duration {
     shortest.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX)).min(longest)
 }
 
-/// Logs what is wrong, unless it is what was wrong the last time.
-fn say(said: &mut Option<String>, error: String) {
-    if said.as_ref() != Some(&error) {
-        warn!("{error}");
-        *said = Some(error);
-    }
+/// What is wrong with the doctor's own topics, and what to do where Kafka has refused.
+fn own_topics_error(topics: &Topics, what: &str, error: &AdminError) -> String {
+    let Topics { metrics, actions_log } = topics;
+    let remedy = match error {
+        AdminError::Refused { .. } => "; allow it to the doctor, or create them by hand",
+        _ => "",
+    };
+    format!("cannot {what} the doctor's topics {metrics} and {actions_log}: {error}{remedy}")
 }
 
 fn every(period: Duration) -> tokio::time::Interval {

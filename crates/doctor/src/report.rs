@@ -68,6 +68,11 @@ pub struct KafkaView {
     pub reachable: Option<bool>,
     /// What was tried on which address and what came of it, when it is not reachable.
     pub error: Option<String>,
+    /// Why the doctor's own topics can be neither found nor created; `None` when they are there. Without them nothing is
+    /// heard of any broker.
+    pub topics_error: Option<String>,
+    /// Why the actions log can be neither opened nor written by this instance, which leads; `None` when it can.
+    pub actions_log_error: Option<String>,
     /// The cluster's id.
     pub cluster_id: Option<String>,
     /// The active controller (leader of the KRaft quorum).

@@ -28,6 +28,8 @@ pub(crate) enum TermEvent {
     Opened(Alerts),
     /// Records are in the log.
     Committed(Vec<ActionKind>),
+    /// The log could not be opened or written. It is tried again.
+    Failed(String),
     /// A record can never be written, and was left out.
     LeftOut,
     /// Another doctor has taken over. Nothing more will be written.
@@ -121,7 +123,10 @@ impl Scribe {
                     info!(topic = self.topic, "opened the actions log");
                     return writer;
                 }
-                Err(error) => warn!(%error, "cannot open the actions log, trying again"),
+                Err(error) => {
+                    warn!(%error, "cannot open the actions log, trying again");
+                    self.tell(TermEvent::Failed(error.to_string())).await;
+                }
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -174,6 +179,7 @@ impl Scribe {
                 Err(AppendError::Fenced) => return Err(TermEvent::Fenced),
                 Err(error @ AppendError::Broken { .. }) => {
                     warn!(%error, waiting = batch.len(), "this term has ended");
+                    self.tell(TermEvent::Failed(error.to_string())).await;
                     return Err(TermEvent::Broken);
                 }
                 Err(AppendError::TooLarge { id, bytes, limit }) => {
@@ -184,6 +190,7 @@ impl Scribe {
                 }
                 Err(error @ AppendError::Failed { .. }) => {
                     warn!(%error, waiting = batch.len(), "cannot write the actions log, trying again");
+                    self.tell(TermEvent::Failed(error.to_string())).await;
                     tokio::time::sleep(RETRY).await;
                 }
             }

@@ -70,6 +70,12 @@ fn facts(report: &DoctorReport, now: Timestamp) -> Markup {
         @if let (Some(false), Some(error)) = (kafka.reachable, &kafka.error) {
             p.notice.critical { strong { "Kafka cannot be reached: " } (error) }
         }
+        @if let Some(error) = &kafka.topics_error {
+            p.notice.critical { strong { "The doctor's topics are missing: " } (error) }
+        }
+        @if let Some(error) = &kafka.actions_log_error {
+            p.notice.critical { strong { "The actions log cannot be written: " } (error) }
+        }
         dl.facts {
             (fact("Cluster", html! { @match &kafka.cluster_id { Some(id) => code { (id) }, None => (unknown()) } }))
             (fact("Kafka", html! { (reachable(kafka)) }))

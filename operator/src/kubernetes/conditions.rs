@@ -77,21 +77,22 @@ fn ready(facts: &Facts) -> State {
         return is("Unknown", "Starting", "the engine starts".into());
     };
     let kafka = &report.kafka;
-    match (kafka.reachable, &report.role) {
-        (None, _) => is("Unknown", "Starting", "Kafka has not answered yet".into()),
-        (Some(false), _) => is("False", "KafkaUnreachable", "the doctor waits for Kafka to answer".into()),
-        (Some(true), Role::Leading { .. }) => {
-            let cluster = kafka.cluster_id.as_deref().unwrap_or("of unknown id");
-            is(
-                "True",
-                "Watching",
-                format!("watching the {} of Kafka cluster {cluster}", count(report, "broker")),
-            )
-        }
-        (Some(true), _) => {
-            is("False", "OpeningActionsLog", "the actions log is not open for writing yet".into())
-        }
+    match kafka.reachable {
+        None => return is("Unknown", "Starting", "Kafka has not answered yet".into()),
+        Some(false) => return is("False", "KafkaUnreachable", "the doctor waits for Kafka to answer".into()),
+        Some(true) => {}
     }
+    if let Some(error) = &kafka.topics_error {
+        return is("False", "TopicsMissing", error.clone());
+    }
+    if let Some(error) = &kafka.actions_log_error {
+        return is("False", "ActionsLogUnavailable", error.clone());
+    }
+    let Role::Leading { .. } = report.role else {
+        return is("False", "OpeningActionsLog", "the actions log is not open for writing yet".into());
+    };
+    let cluster = kafka.cluster_id.as_deref().unwrap_or("of unknown id");
+    is("True", "Watching", format!("watching the {} of Kafka cluster {cluster}", count(report, "broker")))
 }
 
 fn reachable(facts: &Facts) -> State {

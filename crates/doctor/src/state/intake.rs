@@ -50,7 +50,10 @@ impl EngineState {
                 self.see_cluster(at, description, controller, now);
             }
             Sight::Cluster { description: Err(error), .. } => self.see_no_cluster(error, now),
-            Sight::TopicsReady => {}
+            Sight::OwnTopics(outcome) => {
+                self.topics_error = outcome.err();
+                self.changed = true;
+            }
             Sight::Topics { at, topics } => {
                 // Figures that were unknown are worth to be published; others can wait for their turn.
                 self.changed |= self.topics.is_none();
@@ -91,10 +94,9 @@ impl EngineState {
         self.diagnostician.look(self.facts(at, &description, controller));
         let view = KafkaView {
             reachable: Some(true),
-            error: None,
             cluster_id: Some(description.cluster_id),
             controller_id: controller.map(|leader| leader.id),
-            under_replicated: None,
+            ..KafkaView::default()
         };
         self.changed |= view != self.kafka;
         self.kafka = view;

@@ -12,6 +12,7 @@ impl EngineState {
     /// The election says that this doctor stands by. The next one is a new chance for one that was fenced.
     pub fn stand_by(&mut self) {
         self.fenced = false;
+        self.log_error = None;
         if !matches!(self.role, Role::Standby | Role::Conflict { .. }) {
             self.set_role(Role::Standby);
         }
@@ -28,7 +29,10 @@ impl EngineState {
     pub fn set_conflict(&mut self, conflict: Option<&str>) {
         let role = match (conflict, &self.role) {
             (Some(told), Role::Conflict { message }) if told == message => return,
-            (Some(told), _) => Role::Conflict { message: told.to_owned() },
+            (Some(told), _) => {
+                self.log_error = None;
+                Role::Conflict { message: told.to_owned() }
+            }
             (None, Role::Conflict { .. }) if self.fenced => Role::Fenced,
             (None, Role::Conflict { .. }) => Role::Standby,
             (None, _) => return,
@@ -50,13 +54,19 @@ impl EngineState {
     pub fn hear_term(&mut self, event: TermEvent) {
         match event {
             TermEvent::Opened(alerts) => {
-                let epoch = alerts.epoch + 1;
+                // Saturating, for anyone may have written anything to the log before.
+                let epoch = alerts.epoch.saturating_add(1);
                 self.alerts = alerts;
                 self.alerts.epoch = epoch;
                 self.to_announce = true;
                 self.set_role(Role::Leading { epoch });
             }
+            TermEvent::Failed(error) => {
+                self.changed |= self.log_error.as_ref() != Some(&error);
+                self.log_error = Some(error);
+            }
             TermEvent::Committed(kinds) => {
+                self.changed |= self.log_error.take().is_some();
                 for kind in kinds {
                     *self.counters.actions.entry(kind).or_default() += 1;
                 }
@@ -64,6 +74,7 @@ impl EngineState {
             TermEvent::LeftOut => self.counters.outbox_dropped += 1,
             TermEvent::Fenced => {
                 self.fenced = true;
+                self.log_error = None;
                 self.set_role(Role::Fenced);
             }
             TermEvent::Broken => self.end_term(),

@@ -37,6 +37,10 @@ pub(crate) struct EngineState {
     policy: Arc<Policy>,
     diagnostician: Diagnostician,
     kafka: KafkaView,
+    /// Why the doctor's own topics are not there.
+    topics_error: Option<String>,
+    /// Why the actions log cannot be opened or written by this doctor, which leads.
+    log_error: Option<String>,
     /// When Kafka last answered.
     kafka_seen: Option<Moment>,
     /// Since when another cluster answers in the place of the one that is watched.
@@ -71,6 +75,8 @@ impl EngineState {
             diagnostician: Diagnostician::new(policy.detection.clone(), now),
             policy,
             kafka: KafkaView::default(),
+            topics_error: None,
+            log_error: None,
             kafka_seen: None,
             other_cluster: None,
             brokers: BTreeMap::new(),
@@ -183,7 +189,6 @@ impl EngineState {
             leadership: draft.leadership,
             digest: None,
             step: None,
-            treatment: None,
             evidence: draft.evidence,
         }
     }

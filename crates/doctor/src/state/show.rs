@@ -48,12 +48,17 @@ impl EngineState {
         let topics = self.topics.as_ref().filter(|topics| topics.are_fresh(now));
         let tally = topics.map(|topics| &topics.tally);
         let brokers = diagnoses.keys().filter_map(|id| self.broker_view(*id, tally, at)).collect();
-        let under_replicated = tally.map(|tally| tally.under_replicated);
+        let kafka = KafkaView {
+            topics_error: self.topics_error.clone(),
+            actions_log_error: self.log_error.clone(),
+            under_replicated: tally.map(|tally| tally.under_replicated),
+            ..self.kafka.clone()
+        };
         DoctorReport {
             at,
             policy: self.policy.name.clone(),
             role: self.role.clone(),
-            kafka: KafkaView { under_replicated, ..self.kafka.clone() },
+            kafka,
             summary: summary(diagnoses),
             brokers,
             advice: self.advice.clone(),

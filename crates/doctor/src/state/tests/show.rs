@@ -96,3 +96,37 @@ fn silent_brokers_are_worth_a_probe() {
     let worth = BTreeMap::from([(BrokerId(2), "kafka-2:9092".to_owned())]);
     assert_eq!(world.state.worth_probing(world.now), worth);
 }
+
+#[test]
+fn topics_that_cannot_be_created_are_shown_until_they_are() {
+    let mut world = World::new();
+    world.seconds(1, CALM);
+    world.state.see(Sight::OwnTopics(Err("cannot create".into())), world.now);
+    assert!(world.state.worth_publishing(world.now));
+    world.seconds(2, CALM);
+    assert_eq!(world.shown().kafka.topics_error.as_deref(), Some("cannot create"));
+    world.state.see(Sight::OwnTopics(Ok(())), world.now);
+    assert_eq!(world.shown().kafka.topics_error, None);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_shown_until_it_is_or_another_leads() {
+    let failed = || TermEvent::Failed("cannot open".into());
+    let error = |world: &mut World| world.shown().kafka.actions_log_error;
+    let mut world = World::new();
+    world.seconds(2, CALM);
+    world.state.begin_term();
+    world.state.hear_term(failed());
+    assert_eq!(error(&mut world).as_deref(), Some("cannot open"));
+    world.open(&[]);
+    assert!(error(&mut world).is_some(), "opened is not written");
+    world.state.hear_term(TermEvent::Committed(vec![ActionKind::LeaderStarted]));
+    assert_eq!(error(&mut world), None);
+    for end in [TermEvent::Fenced, TermEvent::Broken] {
+        world.open(&[]);
+        world.state.hear_term(failed());
+        world.state.hear_term(end);
+        world.state.stand_by();
+        assert_eq!(error(&mut world), None, "it is another's log now");
+    }
+}
