@@ -329,6 +329,7 @@ fn the_last_action_is_a_decision_and_not_a_change_of_leader() {
         leadership: Vec::new(),
         digest: None,
         step: None,
+        treatment: None,
         evidence: Evidence::new(),
     };
     let mut report = healthy();

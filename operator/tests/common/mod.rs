@@ -69,6 +69,7 @@ pub fn action(kind: ActionKind, broker: i32, message: &str) -> ActionRecord {
         leadership: Vec::new(),
         digest: None,
         step: None,
+        treatment: None,
         evidence: Evidence::new(),
     }
 }

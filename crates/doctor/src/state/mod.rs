@@ -189,6 +189,7 @@ impl EngineState {
             leadership: draft.leadership,
             digest: None,
             step: None,
+            treatment: None,
             evidence: draft.evidence,
         }
     }
