@@ -13,7 +13,7 @@
 //! ```
 //!
 //! - [`KafkaCluster`]: KRaft brokers as processes, each to be killed, stopped, paused, resumed and started
-//!   again, and if wanted a [`Proxy`] before each.
+//!   again, and if wanted a [`Proxy`] before each, and any [`Listener`] with TLS or SASL.
 //! - [`ControlPlane`]: etcd and kube-apiserver with RBAC on; pods do not run.
 //! - [`Process`]: any program, in the same manner. [`wait_until`]: bounded waiting on a condition.
 //!   [`free_port`].
@@ -38,7 +38,9 @@ pub mod process;
 mod proxy;
 mod wait;
 
-pub use kafka::{Broker, KafkaCluster, KafkaClusterBuilder, KafkaVersion, live_brokers};
+pub use kafka::{
+    Broker, Certificates, Identity, KafkaCluster, KafkaClusterBuilder, KafkaVersion, Listener, live_brokers,
+};
 pub use kubernetes::ControlPlane;
 pub use ports::{free_port, runtime_dir};
 pub use process::{Process, Scratch, find_program};

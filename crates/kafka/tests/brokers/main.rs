@@ -6,4 +6,5 @@ mod admin;
 mod election;
 mod log;
 mod reports;
+mod security;
 mod support;

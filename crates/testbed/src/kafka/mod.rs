@@ -3,6 +3,7 @@
 mod broker;
 mod install;
 mod node;
+mod secure;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use tokio::process::Command;
 
 pub use self::broker::Broker;
 pub use self::install::KafkaVersion;
+pub use self::secure::{Certificates, Identity, Listener};
 
 use self::broker::Launch;
 use self::install::Installation;
@@ -31,6 +33,8 @@ const START_WITHIN: Duration = Duration::from_secs(180);
 /// How long a new topic may take until every broker knows the leaders of all its partitions.
 const TOPIC_WITHIN: Duration = Duration::from_secs(30);
 const MAX_BROKERS: i32 = 30;
+/// How long the making of SCRAM users may take: a Java program for each.
+const USER_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running Kafka cluster in KRaft mode. The first three brokers are controllers too. Broker ids are 1 to N,
 /// broker `i` is in rack `rack-i`. Dropping it ends all brokers and removes their data.
@@ -39,6 +43,8 @@ pub struct KafkaCluster {
     version: KafkaVersion,
     cluster_id: String,
     installation: Installation,
+    listeners: Vec<(Listener, Vec<u16>)>,
+    certificates: Option<Certificates>,
     // Dropped in this order: brokers, then what stands before them, then their data.
     brokers: Vec<Broker>,
     proxies: Vec<Proxy>,
@@ -53,6 +59,8 @@ pub struct KafkaClusterBuilder {
     proxied: bool,
     properties: BTreeMap<String, String>,
     jvm_args: Vec<(Option<i32>, String)>,
+    listeners: Vec<Listener>,
+    users: Vec<(String, String)>,
 }
 
 impl KafkaClusterBuilder {
@@ -100,6 +108,20 @@ impl KafkaClusterBuilder {
         self
     }
 
+    /// Adds a listener to every broker, beside the plain one. [`KafkaCluster::bootstrap_of`] tells where it is.
+    #[must_use]
+    pub fn listener(mut self, listener: Listener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Makes a user known to all listeners that authenticate. Letters and digits only, in the name and the password.
+    #[must_use]
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.users.push((name.into(), password.into()));
+        self
+    }
+
     /// Starts the cluster, on first use of a version downloading it, and waits until every broker serves
     /// clients and knows all others.
     ///
@@ -113,6 +135,16 @@ impl KafkaClusterBuilder {
         let installation = Installation::of(self.version).await?;
         let data = Scratch::new()?;
         let cluster_id = new_uuid()?;
+
+        let certificates = match self.listeners.iter().any(Listener::uses_tls) {
+            true => Some(Certificates::generate("testbed-ca")?),
+            false => None,
+        };
+        let mut listeners = Vec::new();
+        for listener in &self.listeners {
+            let ports = (0..self.brokers).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
+            listeners.push((listener.clone(), ports));
+        }
 
         let mut ports = Vec::new();
         let mut proxies = Vec::new();
@@ -133,8 +165,13 @@ impl KafkaClusterBuilder {
             let log_dir = folder.join("log");
             node::format(id, &cluster_id, &log_dir, &installation.bootstrap_checkpoint())?;
             let config = folder.join("server.properties");
-            let text =
-                node::properties(id, &ports, &log_dir, &self.properties).context("a broker without ports")?;
+            let mut extra = BTreeMap::new();
+            for (listener, _) in &listeners {
+                extra.extend(listener.properties(certificates.as_ref(), &self.users)?);
+            }
+            extra.extend(self.properties.clone());
+            let text = node::properties(id, &ports, &listeners, &log_dir, &extra)
+                .context("a broker without ports")?;
             fs::write(&config, text).with_context(|| format!("{} cannot be written", config.display()))?;
             let jvm_args = self.jvm_args.iter().filter(|(of, _)| of.is_none_or(|of| of == id));
             let launch = Launch {
@@ -145,12 +182,26 @@ impl KafkaClusterBuilder {
             brokers.push(Broker::new(id, own.client, folder, launch));
         }
         let version = self.version;
-        let cluster = KafkaCluster { version, cluster_id, installation, brokers, proxies, _data: data };
+        let cluster = KafkaCluster {
+            version,
+            cluster_id,
+            installation,
+            listeners,
+            certificates,
+            brokers,
+            proxies,
+            _data: data,
+        };
         for broker in &cluster.brokers {
             broker.spawn()?;
         }
         let all: Vec<i32> = (1..=self.brokers).collect();
         try_join_all(cluster.brokers.iter().map(|broker| broker.serves(&all, START_WITHIN))).await?;
+        if self.listeners.iter().any(Listener::uses_scram) {
+            for (name, password) in &self.users {
+                cluster.set_scram_password(name, password).await?;
+            }
+        }
         Ok(cluster)
     }
 }
@@ -164,6 +215,8 @@ impl KafkaCluster {
             proxied: false,
             properties: BTreeMap::new(),
             jvm_args: Vec::new(),
+            listeners: Vec::new(),
+            users: Vec::new(),
         }
     }
 
@@ -186,6 +239,51 @@ impl KafkaCluster {
         let proxied = self.proxies.iter().map(Proxy::address);
         let addresses: Vec<&str> = if self.proxies.is_empty() { direct.collect() } else { proxied.collect() };
         addresses.join(",")
+    }
+
+    /// The same for a listener added by [`KafkaClusterBuilder::listener`].
+    ///
+    /// # Panics
+    /// There is no listener of this name.
+    pub fn bootstrap_of(&self, listener: &str) -> String {
+        let Some((_, ports)) = self.listeners.iter().find(|(found, _)| found.name() == listener) else {
+            panic!("there is no listener {listener}");
+        };
+        ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+    }
+
+    /// What TLS listeners show, and what clients need to trust them and to be trusted.
+    ///
+    /// # Panics
+    /// No listener uses TLS.
+    pub fn certificates(&self) -> &Certificates {
+        match &self.certificates {
+            Some(certificates) => certificates,
+            None => panic!("no listener uses TLS"),
+        }
+    }
+
+    /// Makes a user for SCRAM-SHA-256 and SCRAM-SHA-512, or changes its password. Every broker knows of it moments after
+    /// this returns.
+    ///
+    /// # Errors
+    /// Kafka's tool fails, or takes more than a minute.
+    pub async fn set_scram_password(&self, user: &str, password: &str) -> Result<()> {
+        // Kafka changes one mechanism of a user in one request.
+        let change = async |mechanism: &str| {
+            let config = format!("{mechanism}=[iterations=4096,password={password}]");
+            let mut tool = self.tool("kafka.admin.ConfigCommand");
+            tool.args(["--bootstrap-server", &self.bootstrap(), "--alter", "--add-config", &config]);
+            tool.args(["--entity-type", "users", "--entity-name", user]);
+            let output = tokio::time::timeout(USER_WITHIN, tool.output()).await.with_context(|| {
+                format!("SCRAM user {user} was not made within {} s", USER_WITHIN.as_secs())
+            })??;
+            if !output.status.success() {
+                bail!("SCRAM user {user} was not made: {}", String::from_utf8_lossy(&output.stderr));
+            }
+            Ok(())
+        };
+        tokio::try_join!(change("SCRAM-SHA-256"), change("SCRAM-SHA-512")).map(|((), ())| ())
     }
 
     /// The cluster id.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::secure::Listener;
 use crate::ids::new_uuid;
 
 /// How many nodes, the first ones, take part in the metadata quorum; all others are brokers only.
@@ -25,14 +26,17 @@ pub(crate) struct Ports {
     pub controller: u16,
 }
 
-/// The `server.properties` of node `id` out of `ports.len()`; `extra` wins over everything.
+/// The `server.properties` of node `id` out of `ports.len()`; `extra` wins over everything. Each further listener has a port
+/// for each node.
 pub(crate) fn properties(
     id: i32,
     ports: &[Ports],
+    further: &[(Listener, Vec<u16>)],
     log_dir: &Path,
     extra: &BTreeMap<String, String>,
 ) -> Option<String> {
-    let own = ports.get(usize::try_from(id - 1).ok()?)?;
+    let index = usize::try_from(id - 1).ok()?;
+    let own = ports.get(index)?;
     let brokers = ports.len() as i32;
     let replication = brokers.min(3).to_string();
     let voters: Vec<String> = (1..=MAX_CONTROLLERS)
@@ -45,6 +49,15 @@ pub(crate) fn properties(
         roles = "broker,controller";
         let _ = write!(listeners, ",CONTROLLER://127.0.0.1:{}", own.controller);
     }
+    let mut advertised =
+        format!("CLIENT://127.0.0.1:{},INTERNAL://127.0.0.1:{}", own.advertised, own.internal);
+    let mut protocols = "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+    for (listener, ports) in further {
+        let address = format!(",{}://127.0.0.1:{}", listener.name(), ports.get(index)?);
+        listeners.push_str(&address);
+        advertised.push_str(&address);
+        let _ = write!(protocols, ",{}:{}", listener.name(), listener.protocol());
+    }
     let mut all: BTreeMap<&str, String> = BTreeMap::from([
         ("process.roles", roles.into()),
         ("node.id", id.to_string()),
@@ -52,12 +65,9 @@ pub(crate) fn properties(
         ("controller.quorum.voters", voters.join(",")),
         ("controller.listener.names", "CONTROLLER".into()),
         ("listeners", listeners),
-        (
-            "advertised.listeners",
-            format!("CLIENT://127.0.0.1:{},INTERNAL://127.0.0.1:{}", own.advertised, own.internal),
-        ),
+        ("advertised.listeners", advertised),
         ("inter.broker.listener.name", "INTERNAL".into()),
-        ("listener.security.protocol.map", "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT".into()),
+        ("listener.security.protocol.map", protocols),
         ("log.dirs", log_dir.display().to_string()),
         ("offsets.topic.replication.factor", replication.clone()),
         ("transaction.state.log.replication.factor", replication),
