@@ -4,7 +4,10 @@ use super::{
     Follow, Followed, Outlet,
     scout::{Scout, Seen, Sighting},
 };
-use crate::{Admin, AdminError, client::{self, Quiet}};
+use crate::{
+    Admin, AdminError,
+    client::{self, Quiet},
+};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -13,6 +16,7 @@ use rdkafka::{
     message::BorrowedMessage,
 };
 use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
+use tokio::time::Instant;
 
 /// Where reading is in one topic.
 pub(super) struct Positions {
@@ -51,6 +55,11 @@ type Finding = BoxFuture<'static, (i32, Find, Result<i64, AdminError>)>;
 /// Between two tries to find a partition's position.
 const FIND_AGAIN: Duration = Duration::from_millis(250);
 
+/// Between two assignments of the same partition, and between one and the consumer's end. librdkafka stops a partition to
+/// assign it anew; asked a second time before it has stopped, it ends the whole process by a failed assertion
+/// (confluentinc/librdkafka#5573, up to 2.15.0). Stopping takes it milliseconds.
+const REASSIGN_APART: Duration = Duration::from_millis(500);
+
 pub(super) async fn read<E: Send>(
     follow: &Follow,
     topic: &Seen,
@@ -63,11 +72,16 @@ pub(super) async fn read<E: Send>(
         Ok(consumer) => consumer,
         Err(error) => return ControlFlow::Continue(Ended::Broken(format!("starting a consumer: {error}"))),
     };
-    let mut reading = Reading { follow, consumer, positions, finding: FuturesUnordered::new() };
+    let finding = FuturesUnordered::new();
+    let mut reading = Reading { follow, consumer, positions, finding, reassigned: None, reassign_at: None };
     let result = reading.run(topic, restarted, scout, outlet).await;
+    let Reading { consumer, reassigned, .. } = reading;
+    let settled = reassigned.map(|at| REASSIGN_APART.saturating_sub(at.elapsed()));
     // Closing a consumer blocks for a moment.
-    let consumer = reading.consumer;
-    tokio::task::spawn_blocking(move || drop(consumer));
+    tokio::task::spawn_blocking(move || {
+        std::thread::sleep(settled.unwrap_or_default());
+        drop(consumer);
+    });
     result
 }
 
@@ -76,6 +90,20 @@ struct Reading<'a> {
     consumer: StreamConsumer<Quiet>,
     positions: &'a mut Positions,
     finding: FuturesUnordered<Finding>,
+    /// When everything was assigned anew the last time, and when it is to be.
+    reassigned: Option<Instant>,
+    reassign_at: Option<Instant>,
+}
+
+/// What a position that was found asks for.
+enum Found {
+    /// Reading begins there.
+    New,
+    /// Reading goes on; the partition has to be assigned anew, as it stands still after an error.
+    Again,
+    /// The same, and the log has lost records that were read, so that offsets will be used a second time.
+    Lost,
+    Nothing,
 }
 
 /// What to do next.
@@ -85,6 +113,7 @@ enum Next<E> {
     Deliver(E),
     /// Kafka refused the position of some partition; librdkafka does not say which.
     FindAgain,
+    Reassign,
     Break(String),
     Nothing,
 }
@@ -101,7 +130,8 @@ impl Reading<'_> {
         announce(self.follow, &partitions, restarted, outlet).await?;
         self.take_on(&partitions, scout.admin());
         // Where reading goes on after a consumer broke, positions are known already.
-        let mut assigned = self.assign();
+        let known: Vec<i32> = self.positions.next.keys().copied().collect();
+        let mut assigned = if known.is_empty() { Ok(()) } else { self.begin(&known) };
         let mut lost = false;
         loop {
             if let Err(error) = assigned {
@@ -112,7 +142,7 @@ impl Reading<'_> {
                 Next::Look(Sighting::Present(now)) if now.id == topic.id => {
                     // Assigned anew, librdkafka says again that it is at the end, even if nothing was written since.
                     if std::mem::take(&mut lost) {
-                        assigned = self.assign();
+                        self.reassign_soon();
                     }
                     if now.partitions != partitions {
                         partitions = now.partitions;
@@ -130,18 +160,22 @@ impl Reading<'_> {
                     scout.again();
                     return ControlFlow::Continue(Ended::TopicChanged);
                 }
-                Next::Found(partition, find, Ok(offset)) => {
-                    if self.found(partition, find, offset) {
+                Next::Found(partition, find, Ok(offset)) => match self.found(partition, find, offset) {
+                    Found::New => assigned = self.begin(&[partition]),
+                    Found::Again => self.reassign_soon(),
+                    Found::Lost => {
                         announce(self.follow, &partitions, true, outlet).await?;
+                        self.reassign_soon();
                     }
-                    assigned = self.assign();
-                }
+                    Found::Nothing => {}
+                },
                 Next::Found(partition, find, Err(error)) => {
                     tracing::debug!(topic = self.follow.topic, partition, %error, "cannot find where to read");
                     self.find(partition, find, FIND_AGAIN, scout.admin());
                 }
                 Next::Deliver(event) => outlet.deliver(event).await?,
                 Next::FindAgain => self.find_again(scout.admin()),
+                Next::Reassign => assigned = self.reassign(),
                 Next::Break(error) => return ControlFlow::Continue(Ended::Broken(error)),
                 Next::Nothing => {}
             }
@@ -153,6 +187,7 @@ impl Reading<'_> {
             sighting = scout.next() => Next::Look(sighting),
             Some((partition, find, found)) = self.finding.next() => Next::Found(partition, find, found),
             received = self.consumer.recv() => received_next(received, self.positions, outlet),
+            () = until(self.reassign_at) => Next::Reassign,
         }
     }
 
@@ -182,27 +217,55 @@ impl Reading<'_> {
         self.finding.push(finding.boxed());
     }
 
-    /// Notes a position. True when the log has lost records that were read, so that offsets will be used a second time.
-    fn found(&mut self, partition: i32, find: Find, offset: i64) -> bool {
+    /// Notes a position.
+    fn found(&mut self, partition: i32, find: Find, offset: i64) -> Found {
         let known = self.positions.next.get(&partition).copied();
         match (find, known) {
             // Read on in the meantime: the position was fine.
-            (Find::Nearest(asked), Some(known)) if asked != known => false,
-            (Find::Start | Find::Tail(_), Some(_)) => false,
+            (Find::Nearest(asked), Some(known)) if asked != known => Found::Nothing,
+            (Find::Start | Find::Tail(_), Some(_)) => Found::Nothing,
             (_, known) => {
                 self.positions.next.insert(partition, offset);
-                known.is_some_and(|known| offset < known)
+                match known {
+                    None => Found::New,
+                    Some(known) if offset < known => Found::Lost,
+                    Some(_) => Found::Again,
+                }
             }
         }
     }
 
-    /// Has all partitions with a known position read from there. What librdkafka had fetched ahead is fetched again.
-    fn assign(&self) -> KafkaResult<()> {
-        let mut assignment = TopicPartitionList::new();
-        for (partition, next) in &self.positions.next {
-            assignment.add_partition_offset(&self.follow.topic, *partition, Offset::Offset(*next))?;
+    /// Has these partitions, which were not read so far, read from their positions.
+    fn begin(&self, partitions: &[i32]) -> KafkaResult<()> {
+        self.consumer.incremental_assign(&self.positions_of(|partition| partitions.contains(&partition))?)
+    }
+
+    /// Has all partitions read from their positions anew. What librdkafka had fetched ahead is fetched again.
+    fn reassign(&mut self) -> KafkaResult<()> {
+        self.reassign_at = None;
+        self.reassigned = Some(Instant::now());
+        self.consumer.assign(&self.positions_of(|_| true)?)
+    }
+
+    fn reassign_soon(&mut self) {
+        let now = Instant::now();
+        let next = self.reassigned.map_or(now, |at| now.max(at + REASSIGN_APART));
+        self.reassign_at.get_or_insert(next);
+    }
+
+    fn positions_of(&self, wanted: impl Fn(i32) -> bool) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (partition, next) in self.positions.next.iter().filter(|(partition, _)| wanted(**partition)) {
+            list.add_partition_offset(&self.follow.topic, *partition, Offset::Offset(*next))?;
         }
-        self.consumer.assign(&assignment)
+        Ok(list)
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
