@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use doctorkafka_diagnosis::{DirectProbe, Moment, PathMark};
 use doctorkafka_kafka::{
-    Admin, AdminError, ClusterDescription, ProbeError, QuorumLeader, TopicInfo, TopicSpec, probe,
+    Admin, AdminError, ClusterDescription, ProbeError, QuorumLeader, TopicInfo, TopicSpec,
 };
 use doctorkafka_wire::BrokerId;
 use tokio::{
@@ -221,7 +221,8 @@ impl Observer {
             let silent = silent.borrow().clone();
             let mut probes = JoinSet::new();
             for (broker, address) in silent.into_iter().take(PROBES) {
-                probes.spawn(async move { (broker, probe(&address, PROBE_TIMEOUT).await) });
+                let admin = self.admin.clone();
+                probes.spawn(async move { (broker, admin.probe(&address, PROBE_TIMEOUT).await) });
             }
             while let Some(probed) = probes.join_next().await {
                 let (broker, outcome) = match probed {
