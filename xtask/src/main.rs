@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod r#gen;
 mod licences;
+mod policy;
 mod requirements;
 mod steps;
 mod test;

@@ -1,7 +1,7 @@
 //! The operator with many brokers that report once a second.
 
 use super::{
-    latency::{start_doctor, until_report},
+    doctor::Doctor,
     page::{Section, machine},
     programs::Programs,
     registration::Controller,
@@ -10,9 +10,10 @@ use super::{
 };
 use anyhow::Context;
 use doctorkafka_kafka::partition_for;
-use doctorkafka_testbed::{KafkaCluster, free_port};
+use doctorkafka_testbed::KafkaCluster;
 use doctorkafka_wire::BrokerId;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, ThreadedProducer};
+use serde_json::Value;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -33,28 +34,16 @@ pub async fn measure(programs: &Programs, brokers: u16) -> anyhow::Result<Sectio
         .start()
         .await?;
     let folder = tempfile::tempdir()?;
-    let policy = folder.path().join("policy.yaml");
-    std::fs::write(
-        &policy,
-        format!(
-            "apiVersion: doctorkafka.dev/v1alpha1\nkind: KafkaHealthPolicy\nmetadata: {{name: bench}}\n\
-             spec: {{kafka: {{bootstrapServers: '{}'}}}}\n",
-            kafka.bootstrap()
-        ),
-    )?;
-    let api = format!("127.0.0.1:{}", free_port()?);
-    let doctor = start_doctor(programs, &policy, &api, folder.path())?;
-    until_report(&api, "the doctor leads", |report| report["role"]["state"] == "leading").await?;
+    let doctor = Doctor::start(programs, &kafka.bootstrap(), folder.path())?;
+    doctor.until("the doctor leads", |report| report["role"]["state"] == "leading").await?;
     let few = watch(&[doctor.pid()], Duration::from_secs(20)).await?;
 
     eprintln!("registering {brokers} brokers");
     let alive = keep_alive(&kafka, brokers).await?;
     let reporting = keep_reporting(&kafka.bootstrap(), brokers)?;
     let wanted = u64::from(brokers);
-    until_report(&api, "every broker is Healthy", |report| {
-        report["summary"]["healthy"].as_u64().is_some_and(|healthy| healthy >= wanted)
-    })
-    .await?;
+    let healthy = |report: &Value| report["summary"]["healthy"].as_u64().is_some_and(|count| count >= wanted);
+    doctor.until("every broker is Healthy", healthy).await?;
     eprintln!("watching for {WATCHED:?}");
     let many = watch(&[doctor.pid()], WATCHED).await?;
     alive.abort();

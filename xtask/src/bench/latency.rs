@@ -1,18 +1,18 @@
 //! From a fault to the state that tells it.
 
 use super::{
+    doctor::Doctor,
     page::{Section, machine, median_and_max},
     programs::Programs,
     reporter::report,
 };
 use anyhow::{Context, ensure};
 use doctorkafka_kafka::{Connection, ReportPublisher};
-use doctorkafka_testbed::{KafkaCluster, Process, free_port, wait_until};
+use doctorkafka_testbed::{KafkaCluster, Process};
 use doctorkafka_wire::BrokerId;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    path::Path,
     time::{Duration, Instant},
 };
 use tokio::process::Command;
@@ -24,8 +24,7 @@ struct Ward {
     kafka: KafkaCluster,
     folder: tempfile::TempDir,
     sidecars: BTreeMap<i32, Process>,
-    _doctor: Process,
-    api: String,
+    doctor: Doctor,
 }
 
 /// Repeats each fault and times what the doctor's API tells of it.
@@ -68,18 +67,8 @@ impl Ward {
         let kafka = KafkaCluster::builder().brokers(3).start().await?;
         kafka.create_topic("orders", 12, 3).await?;
         let folder = tempfile::tempdir()?;
-        let policy = folder.path().join("policy.yaml");
-        std::fs::write(
-            &policy,
-            format!(
-                "apiVersion: doctorkafka.dev/v1alpha1\nkind: KafkaHealthPolicy\nmetadata: {{name: bench}}\n\
-                 spec: {{kafka: {{bootstrapServers: '{}'}}}}\n",
-                kafka.bootstrap()
-            ),
-        )?;
-        let api = format!("127.0.0.1:{}", free_port()?);
-        let doctor = start_doctor(programs, &policy, &api, folder.path())?;
-        let mut ward = Self { kafka, folder, sidecars: BTreeMap::new(), _doctor: doctor, api };
+        let doctor = Doctor::start(programs, &kafka.bootstrap(), folder.path())?;
+        let mut ward = Self { kafka, folder, sidecars: BTreeMap::new(), doctor };
         for broker in 1..=3 {
             ward.start_sidecar(programs, broker)?;
             ward.until(broker, "Healthy").await?;
@@ -153,7 +142,7 @@ impl Ward {
     }
 
     async fn until(&self, broker: i32, state: &str) -> anyhow::Result<()> {
-        let url = format!("http://{}/api/v1/clusters", self.api);
+        let url = self.doctor.clusters();
         let wanted = state.to_owned();
         let what = format!("broker {broker} to be {state}");
         let asking = tokio::task::spawn_blocking(move || {
@@ -178,26 +167,4 @@ fn state_of(url: &str, broker: i32) -> Option<String> {
     let found =
         brokers.iter().find(|found| found.get("id").and_then(Value::as_i64) == Some(broker.into()))?;
     Some(found.get("state")?.as_str()?.to_owned())
-}
-
-/// Starts a doctor and waits until it answers.
-pub fn start_doctor(programs: &Programs, policy: &Path, api: &str, folder: &Path) -> anyhow::Result<Process> {
-    let mut command = Command::new(&programs.operator);
-    command.arg("standalone").arg("--policy").arg(policy);
-    command.args(["--api-listen", api, "--dashboard-listen", "off"]);
-    Process::spawn("doctor", command, folder.join("doctor.log"))
-}
-
-/// Waits until the doctor's first cluster satisfies `enough`.
-pub async fn until_report(api: &str, what: &str, enough: impl Fn(&Value) -> bool) -> anyhow::Result<()> {
-    let url = format!("http://{api}/api/v1/clusters");
-    wait_until(what, Duration::from_secs(120), || async {
-        let url = url.clone();
-        let asked = tokio::task::spawn_blocking(move || {
-            let text = ureq::get(&url).call().ok()?.body_mut().read_to_string().ok()?;
-            serde_json::from_str::<Value>(&text).ok()?.get(0).cloned()
-        });
-        asked.await.ok().flatten().is_some_and(|report| enough(&report))
-    })
-    .await
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the figures of `docs/reference/benchmarks.md`.
 
 mod beside;
+mod doctor;
 mod engine;
 mod fleet;
 mod latency;
@@ -10,6 +11,7 @@ mod registration;
 mod reporter;
 mod usage;
 
+use crate::steps::cargo;
 use clap::ValueEnum;
 use std::time::Duration;
 
@@ -60,8 +62,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// The diagnosis engine is a part of this program, so that this program has to be a release build, too.
 fn again_optimized() -> anyhow::Result<()> {
     eprintln!("building cargo xtask itself for release");
-    let status = std::process::Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
-        .args(["run", "--quiet", "--release", "--package", "xtask", "--"])
+    let status = cargo(&["run", "--locked", "--quiet", "--release", "--package", "xtask", "--"])
         .args(std::env::args_os().skip(1))
         .status()?;
     anyhow::ensure!(status.success(), "the benchmark ended with {status}");

@@ -1,5 +1,6 @@
 //! The programs that are measured: release builds.
 
+use crate::steps::cargo;
 use anyhow::{Context, ensure};
 use std::path::PathBuf;
 
@@ -16,10 +17,9 @@ impl Programs {
     /// The build fails.
     pub async fn build() -> anyhow::Result<Self> {
         eprintln!("building the release binaries");
-        let status = tokio::process::Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
-            .args(["build", "--release", "-p", "doctorkafka-operator", "-p", "doctorkafka-sidecar"])
-            .status()
-            .await?;
+        let packages = ["--package", "doctorkafka-operator", "--package", "doctorkafka-sidecar"];
+        let build = cargo(&[["build", "--locked", "--release"].as_slice(), &packages].concat());
+        let status = tokio::process::Command::from(build).status().await?;
         ensure!(status.success(), "the release build failed");
         // This program runs from TARGET/PROFILE/xtask.
         let own = std::env::current_exe()?;

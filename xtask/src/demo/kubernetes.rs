@@ -111,23 +111,6 @@ fn namespace(name: &str) -> String {
     format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
 }
 
-/// Writes the policy of the demo; without a namespace for standalone doctors.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_policy(path: &Path, bootstrap: &str, namespace: Option<&str>) -> anyhow::Result<()> {
-    let namespace = namespace.map(|namespace| format!("\n  namespace: {namespace}")).unwrap_or_default();
-    write(
-        path,
-        &format!(
-            "apiVersion: doctorkafka.dev/v1alpha1\n\
-             kind: KafkaHealthPolicy\n\
-             metadata:\n  name: demo{namespace}\n\
-             spec:\n  kafka:\n    bootstrapServers: {bootstrap}\n"
-        ),
-    )
-}
-
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
 }

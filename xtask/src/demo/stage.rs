@@ -5,17 +5,21 @@ use super::{
     build::Programs,
     cluster,
     doctors::{self, Doctor, Mode, Ports},
-    kubernetes::{self, Kubernetes, OPERATOR_NAMESPACE, POLICY_NAMESPACE},
+    kubernetes::{Kubernetes, OPERATOR_NAMESPACE, POLICY_NAMESPACE},
     reading::Report,
     screen::Screen,
     sidecars::Sidecar,
     summary::Summary,
 };
+use crate::policy;
 use doctorkafka_testbed::{KafkaCluster, Process, Scratch, wait_until};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+
+/// The policy's name.
+const POLICY: &str = "demo";
 
 /// How long processes of ours may take to be at work.
 const AT_WORK_WITHIN: Duration = Duration::from_secs(60);
@@ -52,15 +56,15 @@ impl Stage {
         let programs = Programs::build(screen).await?;
         let load = cluster::load(&kafka, folder.path(), screen).await?;
 
-        let policy = folder.path().join("policy.yaml");
+        let file = folder.path().join("policy.yaml");
         let (mode, kind) = match &kubernetes {
             None => {
-                kubernetes::write_policy(&policy, &kafka.bootstrap(), None)?;
-                (Mode::Standalone { policy }, "standalone")
+                policy::write(&file, POLICY, None, &kafka.bootstrap())?;
+                (Mode::Standalone { policy: file }, "standalone")
             }
             Some(kubernetes) => {
-                kubernetes::write_policy(&policy, &kafka.bootstrap(), Some(POLICY_NAMESPACE))?;
-                kubernetes.apply(&policy).await?;
+                policy::write(&file, POLICY, Some(POLICY_NAMESPACE), &kafka.bootstrap())?;
+                kubernetes.apply(&file).await?;
                 let kubeconfig = kubernetes.operator_kubeconfig().to_owned();
                 (Mode::Kubernetes { kubeconfig, namespace: OPERATOR_NAMESPACE }, "on Kubernetes")
             }
@@ -125,7 +129,7 @@ impl Stage {
             let kubectl = kubernetes.program();
             for line in [
                 "get kafkahealth -A".to_owned(),
-                format!("describe kafkahealth demo -n {POLICY_NAMESPACE}"),
+                format!("describe kafkahealth {POLICY} -n {POLICY_NAMESPACE}"),
                 format!("get events -n {POLICY_NAMESPACE}"),
                 "explain kafkahealthpolicy.spec.detection".to_owned(),
             ] {
