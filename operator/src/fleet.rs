@@ -130,9 +130,11 @@ impl Fleet {
         }
     }
 
-    /// Counts one write of a policy's status to Kubernetes.
+    /// Counts one write of a policy's status to Kubernetes. The last one of a policy that is gone by now counts no more.
     pub fn count_status_write(&self, policy: &str) {
-        self.state().policies.entry(policy.to_owned()).or_default().status_writes += 1;
+        if let Some(entry) = self.state().policies.get_mut(policy) {
+            entry.status_writes += 1;
+        }
     }
 
     /// The newest report of every engine, by policy name.
@@ -204,5 +206,21 @@ impl Entry {
     fn alive(&self) -> bool {
         // A watch channel whose sender is gone says so here, and only then.
         self.engine.as_ref().is_none_or(|engine| engine.retired || engine.reports.has_changed().is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_write_that_ends_late_brings_no_policy_back() {
+        let fleet = Fleet::new();
+        fleet.set_problem("kafka/prod", Some("spec.mode: unknown".to_owned()));
+        fleet.count_status_write("kafka/prod");
+        assert_eq!(fleet.view().policies[0].status_writes, 1);
+        fleet.remove("kafka/prod");
+        fleet.count_status_write("kafka/prod");
+        assert!(fleet.view().policies.is_empty());
     }
 }

@@ -10,7 +10,7 @@ use super::{
     object::{PolicyKey, PolicyObject},
 };
 use doctorkafka_wire::{ActionKind, ActionRecord};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::events::v1::Event, apimachinery::pkg::apis::meta::v1::MicroTime};
 use kube::{
     Api, Client,
@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_secs(5);
 const BURST: (u32, Duration) = (30, Duration::from_secs(10));
 
 /// Records older than this are history.
-const OLDEST: Duration = Duration::from_secs(3600);
+const OLDEST: SignedDuration = SignedDuration::from_hours(1);
 
 /// The API server's limits for an Event (`k8s.io/kubernetes/pkg/apis/core/validation/events.go`).
 const MAX_NOTE: usize = 1024;
@@ -95,7 +95,7 @@ impl EventWriter {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &object.key.namespace);
         for record in untold(&report.actions, epoch, told.last.as_deref()) {
             let omitted = told.omitted;
-            let event = (record.time + OLDEST > Timestamp::now())
+            let event = is_recent(record.time, Timestamp::now())
                 .then(|| event(record, object, &self.instance, omitted))
                 .flatten();
             if let Some(event) = event {
@@ -138,6 +138,11 @@ async fn create(api: &Api<Event>, event: &Event) -> Result<(), String> {
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {TIMEOUT:?}")),
     }
+}
+
+/// Whether a record is no history yet. Its time comes from outside, and may be the last there is.
+fn is_recent(time: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(time) < OLDEST
 }
 
 /// The records of this epoch after the last that was told.
@@ -269,6 +274,14 @@ mod tests {
         assert!(ids(5, Some("3")).is_empty());
         assert!(ids(6, None).is_empty(), "a new leader repeats nothing");
         assert_eq!(ids(5, Some("gone from the window")), ["2", "3"]);
+    }
+
+    #[test]
+    fn history_is_not_told_and_no_time_is_too_far_away() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        assert!(is_recent(now - OLDEST + SignedDuration::from_secs(1), now));
+        assert!(!is_recent(now - OLDEST, now) && !is_recent(Timestamp::MIN, now));
+        assert!(is_recent(Timestamp::MAX, now));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Watching whether a topic exists, and whether it is still the same one.
 
 use crate::{Admin, AdminError, TopicInfo};
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 use tokio::sync::watch;
 
 /// Time between two looks at the topic.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// So many replaced topics are remembered: more than a broker can lag behind.
+const REPLACED: usize = 16;
 
 /// What the last look showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +83,7 @@ impl Scout {
 #[derive(Debug, Default)]
 struct Known {
     present: Option<u128>,
-    replaced: Vec<u128>,
+    replaced: VecDeque<u128>,
 }
 
 impl Known {
@@ -92,7 +95,10 @@ impl Known {
             return false;
         }
         if let Some(before) = self.present.replace(*id).filter(|before| before != id) {
-            self.replaced.push(before);
+            self.replaced.push_back(before);
+            if self.replaced.len() > REPLACED {
+                self.replaced.pop_front();
+            }
         }
         true
     }

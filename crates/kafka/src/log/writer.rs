@@ -164,11 +164,12 @@ impl Inner {
             Ok(Some(false)) => self.undecided.clear(),
             Err(unsettled) => return unsettled,
         }
+        // Those that are left out are in the log all the same, and may be given once more.
+        let ids: HashSet<String> = batch.iter().map(|(id, _)| id.clone()).collect();
         batch.retain(|(id, _)| !self.written.contains(id));
         if batch.is_empty() {
             return Outcome::Committed;
         }
-        let ids: HashSet<String> = batch.iter().map(|(id, _)| id.clone()).collect();
         let outcome = self.transactions.write(batch.iter().map(|(_, value)| value.as_slice()));
         match &outcome {
             Outcome::Committed => self.written = ids,
