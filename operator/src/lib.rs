@@ -4,6 +4,7 @@
 //! A library beside the binary so that tests and the reference documents can use its parts.
 
 pub mod cli;
+mod credentials;
 pub mod fleet;
 pub mod http;
 pub mod kubernetes;
@@ -55,6 +56,10 @@ pub fn launch(cli: Cli) -> ExitCode {
 
 /// A task that panicked would leave a process that looks alive and does half its work. It ends instead: whoever supervises
 /// it starts it again, and a stand-by takes over meanwhile.
+///
+/// Answers to HTTP requests are no exception. They render what the engines know, as the status and the metrics do, and
+/// next to nothing of them comes from the request, so a panic there is a fault that must be seen, not one that a client
+/// can bring about at will.
 fn end_with_any_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

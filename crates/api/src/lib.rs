@@ -56,6 +56,8 @@ pub use throttle::{ParseThrottleError, Throttle};
 pub use topics::Topics;
 pub use yaml::{Problem, YamlError, from_yaml};
 
+use std::collections::BTreeMap;
+
 /// API group of every resource here.
 pub const GROUP: &str = "doctorkafka.dev";
 
@@ -67,3 +69,10 @@ pub const PAUSED_ANNOTATION: &str = "doctorkafka.dev/paused";
 
 /// Annotation on a reassignment: approves the digest it names, and nothing else.
 pub const APPROVE_ANNOTATION: &str = "doctorkafka.dev/approve";
+
+/// Whether a policy's annotations ask for all treatment to stand still. `True`, as YAML's older writings of truth come,
+/// pauses as well: a pause that is not understood would be the worse mistake.
+pub fn is_paused(annotations: Option<&BTreeMap<String, String>>) -> bool {
+    let value = annotations.and_then(|annotations| annotations.get(PAUSED_ANNOTATION));
+    value.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+}

@@ -1,6 +1,6 @@
 //! A policy as it was read from the API server.
 
-use doctorkafka_api::{KafkaHealthPolicy, KafkaHealthPolicySpec, KafkaHealthPolicyStatus, PAUSED_ANNOTATION};
+use doctorkafka_api::{KafkaHealthPolicy, KafkaHealthPolicySpec, KafkaHealthPolicyStatus, is_paused};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -75,14 +75,13 @@ impl PolicyObject {
                 path => format!("spec.{path}: {}", error.inner()),
             });
         let status = object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
-        let paused = annotations.as_ref().and_then(|all| all.get(PAUSED_ANNOTATION));
         Some(Self {
             key,
             uid: uid.clone().unwrap_or_default(),
             created: creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             generation: *generation,
             version: resource_version.clone().unwrap_or_default(),
-            paused: paused.is_some_and(|value| value.trim().eq_ignore_ascii_case("true")),
+            paused: is_paused(annotations.as_ref()),
             spec,
             status: status.unwrap_or_default(),
         })
@@ -113,6 +112,7 @@ impl PolicyObject {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doctorkafka_api::PAUSED_ANNOTATION;
     use serde_json::json;
 
     fn object(data: serde_json::Value) -> DynamicObject {

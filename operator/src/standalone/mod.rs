@@ -47,6 +47,11 @@ pub async fn run(
         .map_err(|error| UsageError(format!("cannot read the policy {shown}: {error}")))?;
     let first = check(&first)
         .map_err(|errors| UsageError(format!("the policy {shown} cannot be:\n  {}", errors.join("\n  "))))?;
+    if let Some(servers) = &bootstrap {
+        tracing::info!(
+            "{servers}, given by --bootstrap or KAFKA_BROKERS, stand in for the policy's bootstrap servers"
+        );
+    }
     let mut engine = Supervised::start(first, fleet.clone(), &cancel);
 
     loop {

@@ -1,6 +1,6 @@
 //! A policy file's content, checked.
 
-use doctorkafka_api::{KafkaHealthPolicySpec, PAUSED_ANNOTATION, from_yaml};
+use doctorkafka_api::{KafkaHealthPolicySpec, from_yaml, is_paused};
 use doctorkafka_doctor::Policy;
 use doctorkafka_kafka::Connection;
 
@@ -36,14 +36,12 @@ impl PolicyFile {
             };
             return Err(vec![format!("{given_by}: {error}")]);
         }
+        let paused = is_paused(resource.metadata.annotations.as_ref());
         // A policy without a name has not come this far.
         let policy = Policy::new(&resource.metadata.name.unwrap_or_default(), &spec);
         if let Err(violations) = &policy {
             errors.extend(violations.iter().map(ToString::to_string));
         }
-        let paused = resource.metadata.annotations.is_some_and(|annotations| {
-            annotations.get(PAUSED_ANNOTATION).is_some_and(|value| value == "true")
-        });
         match (connection, policy) {
             (Ok(connection), Ok(policy)) if errors.is_empty() => {
                 Ok(Self { connection, policy: if paused { policy.paused() } else { policy } })
@@ -132,7 +130,7 @@ mod tests {
     fn the_annotation_pauses() {
         let text = yaml("  kafka: {bootstrapServers: 'a:1'}\n");
         let paused =
-            text.replace("name: demo", "name: demo\n  annotations: {doctorkafka.dev/paused: 'true'}");
+            text.replace("name: demo", "name: demo\n  annotations: {doctorkafka.dev/paused: 'True'}");
         let (file, paused) =
             (PolicyFile::check(&text, None).unwrap(), PolicyFile::check(&paused, None).unwrap());
         assert_eq!(paused.policy, file.policy.clone().paused());
