@@ -1,10 +1,12 @@
 //! `doctorkafka-operator run` against a real API server, with the permissions that `deploy/rbac` gives and no others.
-//! Kafka is away throughout: what needs a real one is in the system tests.
+//! Kafka is away except where Secrets are the matter: what needs a real one is in the system tests.
 
 #![allow(clippy::unwrap_used)]
 
 use doctorkafka_api::KafkaHealthPolicy;
-use doctorkafka_testbed::{ControlPlane, Process, free_port, wait_until};
+use doctorkafka_testbed::{
+    Certificates, ControlPlane, KafkaCluster, Listener, Process, free_port, wait_until,
+};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret};
 use kube::{
     Api, Client, Config,
@@ -69,6 +71,24 @@ impl World {
         }))
         .unwrap();
         self.policies.create(&PostParams::default(), &policy).await.unwrap();
+    }
+
+    /// What an administrator does to let the operator read the Secrets of the namespace.
+    async fn let_secrets_be_read(&self) {
+        let who = "--serviceaccount=doctorkafka:doctorkafka-operator";
+        let what = "--clusterrole=doctorkafka-secret-reader";
+        let arguments =
+            ["create", "rolebinding", "doctorkafka-secret-reader", "--namespace=kafka", what, who];
+        kubectl(&self.plane, &arguments).await;
+    }
+
+    async fn put_secret(&self, name: &str, content: Value) {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "kafka");
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": content,
+        });
+        let put = PatchParams::apply("test").force();
+        secrets.patch(name, &put, &Patch::Apply(secret)).await.unwrap();
     }
 
     async fn patch(&self, name: &str, patch: Value) {
@@ -168,18 +188,7 @@ async fn secrets_that_are_missing(world: &World) {
     let forbidden = world.wait_for("secured", "Ready", "False SecretForbidden", 5 * SECOND).await;
     assert!(forbidden.contains("doctorkafka-secret-reader"), "{forbidden}");
 
-    kubectl(
-        &world.plane,
-        &[
-            "create",
-            "rolebinding",
-            "doctorkafka-secret-reader",
-            "--namespace=kafka",
-            "--clusterrole=doctorkafka-secret-reader",
-            "--serviceaccount=doctorkafka:doctorkafka-operator",
-        ],
-    )
-    .await;
+    world.let_secrets_be_read().await;
     let missing = world.wait_for("secured", "Ready", "False SecretNotFound", 20 * SECOND).await;
     assert_eq!(
         missing,
@@ -192,12 +201,62 @@ async fn secrets_that_are_missing(world: &World) {
         serde_json::from_value(json!({"metadata": {"name": "prod-ca"}, "stringData": {"ca.crt": "PEM"}}))
             .unwrap();
     secrets.create(&PostParams::default(), &secret).await.unwrap();
-    let unsupported = world.wait_for("secured", "Ready", "False Unsupported", 20 * SECOND).await;
-    assert!(unsupported.contains("spec.kafka.tls"), "{unsupported}");
+    let invalid = world.wait_for("secured", "Ready", "False SecretInvalid", 20 * SECOND).await;
+    assert_eq!(
+        invalid,
+        "False SecretInvalid: spec.kafka.tls.trustedCertificates: Secret kafka/prod-ca, key ca.crt: there is no \
+         certificate in PEM in it"
+    );
     assert_eq!(
         world.condition("secured", "Reachable").await.unwrap(),
         "Unknown NotTried: no connection has been tried"
     );
+
+    let certificates = Certificates::generate("prod-ca").unwrap();
+    world.put_secret("prod-ca", json!({"ca.crt": certificates.authority})).await;
+    world.wait_for("secured", "Reachable", "False Unreachable", 30 * SECOND).await;
+}
+
+/// The Secret alone changes, and nobody touches the policy or the operator.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_secret_takes_effect() {
+    let kafka = KafkaCluster::builder()
+        .brokers(1)
+        .user("doctor", "firstpassword")
+        .listener(Listener::new("BOTH").tls().sasl(&["SCRAM-SHA-512"]));
+    let (kafka, world) = tokio::join!(kafka.start(), World::start());
+    let kafka = kafka.unwrap();
+    world.let_secrets_be_read().await;
+    world.put_secret("prod-ca", json!({"ca.crt": kafka.certificates().authority})).await;
+    world.put_secret("doctor", json!({"password": "notthepassword"})).await;
+    let user =
+        json!({"username": "doctor", "passwordSecret": {"secretName": "doctor", "password": "password"}});
+    let tls = json!({"trustedCertificates": [{"secretName": "prod-ca", "certificate": "ca.crt"}]});
+    let connection = json!({
+        "bootstrapServers": kafka.bootstrap_of("BOTH"), "tls": tls, "authentication": {"scramSha512": user},
+    });
+    world.create("secured", json!({ "kafka": connection })).await;
+    let operator = world.operator("one");
+    let refused = world.wait_for("secured", "Reachable", "False Unreachable", 30 * SECOND).await;
+    assert!(refused.contains("SASL SCRAM-SHA-512 as user doctor: SaslAuthenticationFailed"), "{refused}");
+
+    world.put_secret("doctor", json!({"password": "firstpassword"})).await;
+    world.wait_for("secured", "Ready", "True Watching", 60 * SECOND).await;
+
+    // Losing a Secret is told, and blinds nobody.
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), "kafka");
+    secrets.delete("doctor", &DeleteParams::default()).await.unwrap();
+    let missing = world.wait_for("secured", "Ready", "False SecretNotFound", 45 * SECOND).await;
+    assert!(missing.ends_with("; the last version that was valid stays in force"), "{missing}");
+    assert!(world.condition("secured", "Reachable").await.unwrap().starts_with("True"));
+    world.put_secret("doctor", json!({"password": "firstpassword"})).await;
+    world.wait_for("secured", "Ready", "True Watching", 45 * SECOND).await;
+
+    let log = log(&operator);
+    for secret in ["firstpassword", "notthepassword", "BEGIN CERTIFICATE"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+    assert!(!log.contains("panicked"), "{log}");
 }
 
 async fn edits_of_a_policy(world: &World) {

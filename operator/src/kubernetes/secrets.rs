@@ -1,26 +1,16 @@
 //! Step one of reconciling, dereference: the Secrets that a policy names.
-//!
-//! Only whether they are there is looked at; no value leaves this module.
 
 use super::object::PolicyKey;
-use doctorkafka_api::Kafka;
-use k8s_openapi::api::core::v1::Secret;
+use crate::credentials::{SecretReference, Values};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, Client};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
+};
 
 /// How long one read may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A key of a Secret that a policy needs, and where the policy names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SecretReference {
-    /// Path of the field that names it.
-    pub field: String,
-    /// The Secret's name; its namespace is the policy's.
-    pub secret: String,
-    /// The key within it.
-    pub key: String,
-}
 
 /// A Secret that a policy needs and does not get.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,133 +67,65 @@ impl SecretError {
     }
 }
 
-/// Every key of a Secret that a connection needs.
-pub(super) fn references(kafka: &Kafka) -> Vec<SecretReference> {
-    let mut found = Vec::new();
-    let mut add = |field: String, secret: &str, key: &str| {
-        found.push(SecretReference { field, secret: secret.to_owned(), key: key.to_owned() });
-    };
-    for (n, trusted) in kafka.tls.iter().flat_map(|tls| &tls.trusted_certificates).enumerate() {
-        let field = format!("spec.kafka.tls.trustedCertificates[{n}]");
-        add(field, &trusted.secret_name, &trusted.certificate);
-    }
-    if let Some(authentication) = &kafka.authentication {
-        let root = "spec.kafka.authentication";
-        let passwords = [
-            ("scramSha512", &authentication.scram_sha512),
-            ("scramSha256", &authentication.scram_sha256),
-            ("plain", &authentication.plain),
-        ];
-        for (name, user) in passwords {
-            if let Some(user) = user {
-                let secret = &user.password_secret;
-                add(format!("{root}.{name}.passwordSecret"), &secret.secret_name, &secret.password);
-            }
-        }
-        if let Some(tls) = &authentication.tls {
-            let pair = &tls.certificate_and_key;
-            for key in [&pair.certificate, &pair.key] {
-                add(format!("{root}.tls.certificateAndKey"), &pair.secret_name, key);
-            }
-        }
-        if let Some(oauth) = &authentication.oauthbearer {
-            let secret = &oauth.client_secret;
-            add(format!("{root}.oauthbearer.clientSecret"), &secret.secret_name, &secret.key);
-        }
-    }
-    found
-}
-
-/// Looks whether every Secret and key is there, in the order of the policy.
+/// Reads the values of all references; each Secret once, so that what belongs together is of one version.
 ///
 /// # Errors
-/// The first that is not.
-pub(super) async fn check(
+/// The first, in the order of the policy, that is not there.
+pub(super) async fn read(
     client: &Client,
     policy: &PolicyKey,
     references: Vec<SecretReference>,
-) -> Result<(), SecretError> {
+) -> Result<Values, SecretError> {
     let namespace = policy.namespace.clone();
     let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    let mut secrets = BTreeMap::new();
+    let mut values = Values::default();
     for reference in references {
-        let found = match tokio::time::timeout(TIMEOUT, api.get_opt(&reference.secret)).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
-                return Err(SecretError::Forbidden { namespace, reference });
-            }
-            Ok(Err(error)) => {
-                return Err(SecretError::Unreadable { namespace, reference, error: error.to_string() });
-            }
-            Err(_) => {
-                let error = format!("no answer within {TIMEOUT:?}");
-                return Err(SecretError::Unreadable { namespace, reference, error });
-            }
+        let data = match secrets.entry(reference.secret.clone()) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => unread.insert(read_one(&api, &namespace, &reference).await?),
         };
-        let Some(secret) = found else {
-            return Err(SecretError::NotFound { namespace, reference });
-        };
-        let data = secret.data.unwrap_or_default();
-        if data.get(&reference.key).is_none_or(|value| value.0.is_empty()) {
-            let present = if data.is_empty() {
-                "nothing".to_owned()
-            } else {
-                data.keys().take(20).cloned().collect::<Vec<_>>().join(", ")
-            };
-            return Err(SecretError::KeyNotFound { namespace, reference, present });
+        match data.get(&reference.key).filter(|value| !value.0.is_empty()) {
+            Some(value) => {
+                let origin = format!("Secret {namespace}/{}, key {}", reference.secret, reference.key);
+                values.add(&reference, origin, value.0.clone());
+            }
+            None => {
+                let present = if data.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    data.keys().take(20).cloned().collect::<Vec<_>>().join(", ")
+                };
+                return Err(SecretError::KeyNotFound { namespace, reference, present });
+            }
         }
     }
-    Ok(())
+    Ok(values)
+}
+
+async fn read_one(
+    api: &Api<Secret>,
+    namespace: &str,
+    reference: &SecretReference,
+) -> Result<BTreeMap<String, ByteString>, SecretError> {
+    let (namespace, reference) = (namespace.to_owned(), reference.clone());
+    match tokio::time::timeout(TIMEOUT, api.get_opt(&reference.secret)).await {
+        Ok(Ok(Some(secret))) => Ok(secret.data.unwrap_or_default()),
+        Ok(Ok(None)) => Err(SecretError::NotFound { namespace, reference }),
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+            Err(SecretError::Forbidden { namespace, reference })
+        }
+        Ok(Err(error)) => Err(SecretError::Unreadable { namespace, reference, error: error.to_string() }),
+        Err(_) => {
+            let error = format!("no answer within {TIMEOUT:?}");
+            Err(SecretError::Unreadable { namespace, reference, error })
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    fn names(kafka: serde_json::Value) -> Vec<String> {
-        let kafka: Kafka = serde_json::from_value(kafka).unwrap();
-        references(&kafka).into_iter().map(|r| format!("{} {}/{}", r.field, r.secret, r.key)).collect()
-    }
-
-    #[test]
-    fn every_reference_is_found() {
-        let plain = names(json!({"bootstrapServers": "a:9092"}));
-        assert!(plain.is_empty());
-        let scram = names(json!({
-            "bootstrapServers": "a:9092",
-            "tls": {"trustedCertificates": [
-                {"secretName": "ca", "certificate": "ca.crt"}, {"secretName": "old-ca", "certificate": "ca.crt"},
-            ]},
-            "authentication": {"scramSha512": {
-                "username": "doctor", "passwordSecret": {"secretName": "doctor", "password": "password"},
-            }},
-        }));
-        assert_eq!(
-            scram,
-            [
-                "spec.kafka.tls.trustedCertificates[0] ca/ca.crt",
-                "spec.kafka.tls.trustedCertificates[1] old-ca/ca.crt",
-                "spec.kafka.authentication.scramSha512.passwordSecret doctor/password",
-            ]
-        );
-        let mutual = names(json!({
-            "bootstrapServers": "a:9092",
-            "tls": {},
-            "authentication": {"tls": {"certificateAndKey": {
-                "secretName": "doctor", "certificate": "user.crt", "key": "user.key",
-            }}},
-        }));
-        assert_eq!(mutual.len(), 2);
-        let oauth = names(json!({
-            "bootstrapServers": "a:9092",
-            "authentication": {"oauthbearer": {
-                "clientId": "doctor", "clientSecret": {"secretName": "sso", "key": "secret"},
-                "tokenEndpointUri": "https://sso/token",
-            }},
-        }));
-        assert_eq!(oauth, ["spec.kafka.authentication.oauthbearer.clientSecret sso/secret"]);
-    }
-
     #[test]
     fn messages_say_what_is_missing_and_where() {
         let reference = SecretReference {

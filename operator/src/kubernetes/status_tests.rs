@@ -1,11 +1,9 @@
 //! Status and conditions, by what a reader of `kubectl describe` sees.
 
 use super::*;
-use crate::kubernetes::{
-    claims::Claim,
-    object::PolicyObject,
-    secrets::{SecretError, SecretReference},
-    validate::Problem,
+use crate::{
+    credentials::SecretReference,
+    kubernetes::{claims::Claim, object::PolicyObject, secrets::SecretError, validate::Problem},
 };
 use doctorkafka_api::PAUSED_ANNOTATION;
 use doctorkafka_diagnosis::{BrokerState, Reason};

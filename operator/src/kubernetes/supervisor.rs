@@ -10,10 +10,9 @@ use super::{
     lease::Leadership,
     object::{PolicyKey, PolicyObject},
     secrets,
-    validate::{self, Problem, ValidPolicy},
+    validate::{self, Fixed, Problem, ValidPolicy},
 };
 use crate::fleet::Fleet;
-use doctorkafka_api::{Kafka, Topics};
 use doctorkafka_doctor::{Authority, Doctor, DoctorReport, DoctorSettings, Policy, Role};
 use kube::Client;
 use std::{
@@ -21,10 +20,14 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{sync::watch, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// How often a Secret that is missing is looked for again.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+/// How often the Secrets that a connection was made from are read again: a rotated one takes effect so much later at the
+/// most. Reading by name needs no permission to watch, which would show all Secrets of the namespace.
+const READ_AGAIN: Duration = Duration::from_secs(30);
 
 /// First and longest pause before an engine that ended by itself is started again.
 const RESTARTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -57,13 +60,18 @@ pub(super) struct Supervisor {
     engine: Option<Engine>,
     look_again: Option<Instant>,
     restart_after: Duration,
+    /// Finds out what the policy asks for: reads Secrets, which may take its time, while the engine has to hear of the
+    /// election at once.
+    preparing: Option<AbortOnDropHandle<Result<ValidPolicy, Problem>>>,
+    /// Whether what is known is about the policy as it stands.
+    settled: bool,
 }
 
 /// A running engine with the ends of its channels.
 struct Engine {
     doctor: Doctor,
     cancel: CancellationToken,
-    fixed: (Kafka, Topics),
+    fixed: Fixed,
     policy: watch::Sender<Arc<Policy>>,
     authority: watch::Sender<Authority>,
     conflict: watch::Sender<Option<String>>,
@@ -93,6 +101,8 @@ impl Supervisor {
             engine: None,
             look_again: None,
             restart_after: RESTARTS.0,
+            preparing: None,
+            settled: false,
         }
     }
 
@@ -111,10 +121,12 @@ impl Supervisor {
     }
 
     async fn attend(&mut self) {
-        self.reconcile().await;
+        self.reconcile();
         loop {
             self.follow();
-            self.post();
+            if self.settled {
+                self.post();
+            }
             let look_again = self.look_again;
             tokio::select! {
                 changed = self.objects.changed() => {
@@ -125,26 +137,39 @@ impl Supervisor {
                     let asks_the_same = (&object.spec, object.paused) == (&self.object.spec, self.object.paused);
                     self.object = object;
                     if !asks_the_same {
-                        self.reconcile().await;
+                        self.settled = false;
+                        self.reconcile();
                     }
                 }
                 changed = self.authority.changed() => if changed.is_err() { return },
-                () = super::until(look_again) => self.reconcile().await,
+                () = super::until(look_again) => self.reconcile(),
+                prepared = prepared(&mut self.preparing) => self.settle(prepared).await,
                 stir = stir(&mut self.engine) => if let Stir::Ended(how) = stir { self.engine_ended(how).await },
             }
         }
     }
 
-    /// Brings the engine in line with the policy.
-    async fn reconcile(&mut self) {
+    /// Begins to find out what the policy asks for.
+    fn reconcile(&mut self) {
         self.look_again = None;
-        match self.prepare().await {
+        let preparing = prepare(self.shared.client.clone(), self.object.clone());
+        self.preparing = Some(AbortOnDropHandle::new(tokio::spawn(preparing)));
+    }
+
+    /// Brings the engine in line with the policy.
+    async fn settle(&mut self, prepared: Result<ValidPolicy, Problem>) {
+        self.settled = true;
+        match prepared {
             Ok(valid) => {
                 self.set_problem(None);
+                self.look_again = (!valid.references.is_empty()).then(|| Instant::now() + READ_AGAIN);
                 match &self.engine {
                     Some(engine) if engine.fixed == valid.fixed => engine.set_policy(valid.policy),
                     Some(_) => {
-                        tracing::info!(policy = %self.key, "the connection or the topics have changed: a new engine");
+                        tracing::info!(
+                            policy = %self.key,
+                            "the connection, a Secret of it or the topics have changed: a new engine"
+                        );
                         self.stop_engine(true).await;
                         self.start_engine(valid);
                     }
@@ -152,8 +177,12 @@ impl Supervisor {
                 }
             }
             Err(problem) => {
-                tracing::warn!(policy = %self.key, reason = problem.reason(), "{problem}");
-                if !problem.keeps_the_last_valid() {
+                if self.problem.as_ref() != Some(&problem) {
+                    tracing::warn!(policy = %self.key, reason = problem.reason(), "{problem}");
+                }
+                let goes_on = problem.keeps_the_last_valid()
+                    || problem.is_outside_the_policy() && self.engine_was_asked_the_same();
+                if !goes_on {
                     self.stop_engine(false).await;
                 }
                 self.look_again = problem.may_pass().then(|| Instant::now() + LOOK_AGAIN);
@@ -162,12 +191,10 @@ impl Supervisor {
         }
     }
 
-    async fn prepare(&self) -> Result<ValidPolicy, Problem> {
-        let valid = validate::validate(&self.object)?;
-        let references = secrets::references(&valid.fixed.0);
-        secrets::check(&self.shared.client, &self.key, references).await?;
-        validate::supported(&valid.fixed.0)?;
-        Ok(valid)
+    /// Whether the engine runs by the policy's connection as it is written now.
+    fn engine_was_asked_the_same(&self) -> bool {
+        let (Some(engine), Ok(spec)) = (&self.engine, &self.object.spec) else { return false };
+        engine.fixed.kafka == spec.kafka && engine.fixed.topics == spec.topics
     }
 
     fn start_engine(&mut self, valid: ValidPolicy) {
@@ -177,7 +204,7 @@ impl Supervisor {
         let conflict = watch::Sender::new(None);
         let claim = self.shared.claims.enter(&self.key, self.object.created);
         let settings = DoctorSettings {
-            connection: valid.connection,
+            connection: valid.fixed.connection.clone(),
             identity: self.shared.identity.clone(),
             policy: policy.subscribe(),
             authority: authority.subscribe(),
@@ -217,6 +244,8 @@ impl Supervisor {
             self.restart_after = RESTARTS.0;
         }
         self.stop_engine(false).await;
+        self.preparing = None;
+        self.settled = true;
         self.look_again = Some(Instant::now() + self.restart_after);
         self.restart_after = (self.restart_after * 2).min(RESTARTS.1);
         self.set_problem(Some(Problem::EngineEnded(how)));
@@ -279,6 +308,23 @@ impl Engine {
             self.doctor.task.abort();
         }
     }
+}
+
+/// Reads what the policy refers to and checks all of it.
+async fn prepare(client: Client, object: Arc<PolicyObject>) -> Result<ValidPolicy, Problem> {
+    let valid = validate::validate(&object)?;
+    let values = secrets::read(&client, &object.key, valid.references.clone()).await?;
+    valid.secure(&values)
+}
+
+/// Waits until that is done; for ever when it is not under way. Cancel safe.
+async fn prepared(
+    preparing: &mut Option<AbortOnDropHandle<Result<ValidPolicy, Problem>>>,
+) -> Result<ValidPolicy, Problem> {
+    let Some(task) = preparing else { return std::future::pending().await };
+    let result = task.await;
+    *preparing = None;
+    result.unwrap_or_else(|error| Err(Problem::Unreadable(error.to_string())))
 }
 
 /// Waits until an engine has something to say; for ever without one.

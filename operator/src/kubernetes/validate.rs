@@ -1,6 +1,7 @@
 //! Step two of reconciling, validate: from what was read to what the engine gets. No client, no I/O.
 
 use super::{object::PolicyObject, secrets::SecretError};
+use crate::credentials::{self, CredentialError, SecretReference, Values};
 use doctorkafka_api::{Kafka, Topics};
 use doctorkafka_doctor::{Policy, PolicyError};
 use doctorkafka_kafka::{Connection, ConnectionError};
@@ -12,12 +13,23 @@ const CLIENT_ID: &str = "doctorkafka-operator";
 /// A policy that can be carried out.
 #[derive(Debug, Clone)]
 pub(super) struct ValidPolicy {
-    /// How to reach its cluster.
-    pub connection: Connection,
     /// What the engine is asked to do.
     pub policy: Arc<Policy>,
     /// What a running engine cannot take in: a change of these needs a new one.
-    pub fixed: (Kafka, Topics),
+    pub fixed: Fixed,
+    /// Keys of Secrets that the connection was made from.
+    pub references: Vec<SecretReference>,
+}
+
+/// What an engine keeps for its life.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fixed {
+    /// What the policy says of the connection.
+    pub kafka: Kafka,
+    /// The doctor's topics.
+    pub topics: Topics,
+    /// How to reach the cluster, with what the Secrets hold.
+    pub connection: Connection,
 }
 
 /// Why a policy cannot be carried out.
@@ -35,14 +47,9 @@ pub(super) enum Problem {
     /// A Secret that is not there.
     #[error("{0}")]
     Secret(Box<SecretError>),
-    /// Something that this release does not do.
-    #[error(
-        "{field}: this release connects in plain text and without authentication only; it does not connect at all rather than leave out what was asked for"
-    )]
-    Unsupported {
-        /// The field.
-        field: &'static str,
-    },
+    /// A Secret whose content is of no use, or something that this release does not do.
+    #[error("{0}")]
+    Credentials(#[from] CredentialError),
     /// The engine ended by itself, which is a fault of this program.
     #[error("the engine ended unexpectedly ({0}); it is started again")]
     EngineEnded(String),
@@ -60,7 +67,8 @@ impl Problem {
         match self {
             Self::Unreadable(_) | Self::Invalid(_) | Self::Connection(_) => "Invalid",
             Self::Secret(error) => error.reason(),
-            Self::Unsupported { .. } => "Unsupported",
+            Self::Credentials(CredentialError::Unusable { .. }) => "SecretInvalid",
+            Self::Credentials(CredentialError::Unsupported { .. }) => "Unsupported",
             Self::EngineEnded(_) => "EngineEnded",
         }
     }
@@ -71,31 +79,36 @@ impl Problem {
         matches!(self, Self::Unreadable(_) | Self::Invalid(_) | Self::Connection(_))
     }
 
+    /// Whether it is in what the policy refers to and not in the policy. An engine that was started from the same
+    /// references goes on with what it got then.
+    pub fn is_outside_the_policy(&self) -> bool {
+        matches!(self, Self::Secret(_) | Self::Credentials(CredentialError::Unusable { .. }))
+    }
+
     /// Whether it may go away without any change of the policy.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Secret(_) | Self::EngineEnded(_))
+        self.is_outside_the_policy() || matches!(self, Self::EngineEnded(_))
     }
 }
 
-/// Checks all that the policy itself says.
+/// Checks all that the policy itself says. The connection is still without what the Secrets hold.
 pub(super) fn validate(object: &PolicyObject) -> Result<ValidPolicy, Problem> {
     let spec = object.spec.as_ref().map_err(|error| Problem::Unreadable(error.clone()))?;
     let policy = Policy::new(&object.key.to_string(), spec).map_err(Problem::Invalid)?;
     let policy = if object.paused { policy.paused() } else { policy };
     let connection = Connection::new(&spec.kafka.bootstrap_servers, CLIENT_ID)?;
-    Ok(ValidPolicy { connection, policy: Arc::new(policy), fixed: (spec.kafka.clone(), spec.topics.clone()) })
+    let references = credentials::references(&spec.kafka)?;
+    let fixed = Fixed { kafka: spec.kafka.clone(), topics: spec.topics.clone(), connection };
+    Ok(ValidPolicy { policy: Arc::new(policy), fixed, references })
 }
 
-/// Refuses what this release cannot do, so that nothing connects in plain text that was to be encrypted.
-pub(super) fn supported(kafka: &Kafka) -> Result<(), Problem> {
-    let Kafka { tls, authentication, .. } = kafka;
-    if tls.is_some() {
-        return Err(Problem::Unsupported { field: "spec.kafka.tls" });
+impl ValidPolicy {
+    /// The same with a connection as the policy wants it. Never leaves out what was asked for.
+    pub fn secure(mut self, values: &Values) -> Result<Self, Problem> {
+        let Fixed { kafka, connection, .. } = self.fixed.clone();
+        self.fixed.connection = credentials::secure(connection, &kafka, values)?;
+        Ok(self)
     }
-    if authentication.is_some() {
-        return Err(Problem::Unsupported { field: "spec.kafka.authentication" });
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -114,9 +127,9 @@ mod tests {
     fn a_good_policy_is_carried_out() {
         let object = object(json!({"kafka": {"bootstrapServers": "a:9092,b:9092"}}));
         let valid = validate(&object).unwrap();
-        assert_eq!(valid.connection.bootstrap(), ["a:9092", "b:9092"]);
-        assert_eq!(valid.fixed.1, Topics::default());
-        supported(&valid.fixed.0).unwrap();
+        assert_eq!(valid.fixed.connection.bootstrap(), ["a:9092", "b:9092"]);
+        assert_eq!(valid.fixed.topics, Topics::default());
+        assert_eq!(valid.clone().secure(&Values::default()).unwrap().fixed, valid.fixed);
     }
 
     #[test]
@@ -130,19 +143,28 @@ mod tests {
     }
 
     #[test]
-    fn nothing_connects_in_plain_text_that_was_to_be_encrypted() {
-        for (field, kafka) in [
-            ("spec.kafka.tls", json!({"bootstrapServers": "a:9093", "tls": {}})),
-            (
-                "spec.kafka.authentication",
-                json!({"bootstrapServers": "a:9093", "authentication": {"plain": {
-                    "username": "doctor", "passwordSecret": {"secretName": "doctor", "password": "password"},
-                }}}),
-            ),
+    fn nothing_connects_without_what_was_asked_for() {
+        let password =
+            json!({"username": "doctor", "passwordSecret": {"secretName": "s", "password": "password"}});
+        let trusted = json!({"trustedCertificates": [{"secretName": "ca", "certificate": "ca.crt"}]});
+        for kafka in [
+            json!({"bootstrapServers": "a:9093", "tls": trusted}),
+            json!({"bootstrapServers": "a:9093", "authentication": {"plain": password}}),
         ] {
-            let problem = supported(&object(json!({ "kafka": kafka })).spec.unwrap().kafka).unwrap_err();
-            assert_eq!(problem, Problem::Unsupported { field });
-            assert!(!problem.keeps_the_last_valid() && problem.to_string().starts_with(field));
+            let valid = validate(&object(json!({ "kafka": kafka }))).unwrap();
+            assert_eq!(valid.references.len(), 1);
+            // A value that got lost on the way.
+            let problem = valid.secure(&Values::default()).unwrap_err();
+            assert_eq!(problem.reason(), "SecretInvalid");
+            assert!(problem.may_pass() && problem.is_outside_the_policy() && !problem.keeps_the_last_valid());
         }
+        let secret = json!({"secretName": "sso", "key": "secret"});
+        let oauth =
+            json!({"clientId": "doctor", "clientSecret": secret, "tokenEndpointUri": "https://sso/token"});
+        let kafka = json!({"bootstrapServers": "a:9093", "authentication": {"oauthbearer": oauth}});
+        let problem = validate(&object(json!({ "kafka": kafka }))).unwrap_err();
+        assert_eq!(problem.reason(), "Unsupported");
+        assert!(!problem.may_pass() && !problem.keeps_the_last_valid());
+        assert!(problem.to_string().starts_with("spec.kafka.authentication.oauthbearer: "), "{problem}");
     }
 }
