@@ -47,6 +47,21 @@ fn unknown_flags_and_missing_ones_are_usage_errors() {
 }
 
 #[test]
+fn help_teaches() {
+    for (mode, first) in
+        [("standalone", "standalone --policy deploy/examples/standalone.yaml"), ("run", "operator run")]
+    {
+        let output = operator(&[mode, "--help"]);
+        let help = String::from_utf8_lossy(&output.stdout).into_owned();
+        let examples = help.split_once("Examples:").map(|(_, examples)| examples.to_owned());
+        assert!(examples.is_some_and(|examples| examples.contains(first)), "{help}");
+    }
+    let help = String::from_utf8_lossy(&operator(&["standalone", "--help"]).stdout).into_owned();
+    let http = help.split_once("HTTP:").and_then(|(_, rest)| rest.split_once("Policy:")).unwrap();
+    assert!(!http.0.contains("--policy") && http.1.contains("--policy"), "{help}");
+}
+
+#[test]
 fn a_busy_port_names_the_flag_that_chooses_another() {
     let folder = tempfile::tempdir().unwrap();
     let policy = policy(&folder, "  kafka: {bootstrapServers: 'localhost:9092'}\n");

@@ -6,9 +6,21 @@ use clap::Args;
 use doctorkafka_wire::ActionRecord;
 use std::time::Duration;
 
+const EXAMPLES: &str = "\
+Examples:
+  In a pod, with the service account of deploy/rbac; of several replicas one leads:
+    doctorkafka-operator run
+
+  From outside the cluster, for the policies of one namespace:
+    KUBECONFIG=~/.kube/config doctorkafka-operator run --watch-namespace kafka --lease-namespace doctorkafka
+
+  Then apply a policy and look at it:
+    kubectl apply -f deploy/examples/minimal.yaml
+    kubectl get kafkahealth -A";
+
 /// Settings of the Kubernetes adapter.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Kubernetes")]
+#[command(next_help_heading = "Kubernetes", after_long_help = EXAMPLES)]
 pub struct RunArguments {
     /// Watch policies in this namespace only; may be given several times or with commas. All namespaces without it.
     #[arg(long, value_name = "NAMESPACE", env = "WATCH_NAMESPACE", value_delimiter = ',')]

@@ -16,8 +16,25 @@ use std::{path::PathBuf, sync::Arc};
 use supervisor::Supervised;
 use tokio_util::sync::CancellationToken;
 
+const EXAMPLES: &str = "\
+Examples:
+  Watch the cluster that a policy file names:
+    doctorkafka-operator standalone --policy deploy/examples/standalone.yaml
+
+  The same policy for another cluster:
+    KAFKA_BROKERS=kafka-1:9092,kafka-2:9092 doctorkafka-operator standalone --policy policy.yaml
+
+  A second one on the same machine, which stands by and takes over:
+    doctorkafka-operator standalone --policy policy.yaml --dashboard-listen 127.0.0.1:3002 --api-listen 127.0.0.1:3003
+
+  What it knows:
+    curl http://localhost:3001/api/v1/clusters
+
+Instances for one Kafka cluster elect one that leads by a consumer group; all of them diagnose.";
+
 /// Settings of the standalone adapter.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Policy", after_long_help = EXAMPLES)]
 pub struct StandaloneArguments {
     /// The policy: a KafkaHealthPolicy in YAML. Watched; an edit takes effect within two seconds.
     #[arg(long, value_name = "FILE")]
