@@ -149,6 +149,28 @@ async fn a_doctor_whose_log_was_taken_over_stands_by_and_may_be_elected_again() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_kafka_refuses_is_told_until_it_does_not() {
+    let kafka = KafkaCluster::builder().brokers(1).start().await.unwrap();
+    // Kafka takes no two topics whose names differ in dots and underscores alone: their metrics would be one.
+    kafka.create_topic("_doctor.metrics", 1, 1).await.unwrap();
+    let doctor = Doctor::start(&kafka.bootstrap());
+    let error = |doctor: &Doctor| doctor.report()["kafka"]["topicsError"].as_str().map(str::to_owned);
+    doctor.until("the refusal is told", |doctor| error(doctor).is_some()).await;
+    let told = error(&doctor).unwrap();
+    for part in ["cannot create", "topic _doctor_metrics", "collides", "create them by hand"] {
+        assert!(told.contains(part), "{part:?} is not in {told}");
+    }
+    assert_eq!((doctor.epoch(), &doctor.report()["kafka"]["reachable"]), (None, &Value::Bool(true)));
+
+    let mut delete = kafka.tool("org.apache.kafka.tools.TopicCommand");
+    delete.args(["--bootstrap-server", &kafka.bootstrap(), "--delete", "--topic", "_doctor.metrics"]);
+    assert!(delete.status().await.unwrap().success());
+    doctor.until("it leads", |doctor| doctor.epoch() == Some(1)).await;
+    assert_eq!(error(&doctor), None);
+    assert!(doctor.process.terminate().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_kafka_it_says_so_and_ends_when_asked() {
     // Nothing listens on a port that was just free.
     let doctor = Doctor::start(&format!("127.0.0.1:{}", free_port().unwrap()));
