@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{kubernetes::RunArguments, standalone::StandaloneArguments};
+use crate::{kubernetes::RunArguments, plan::PlanArguments, standalone::StandaloneArguments};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{fmt, str::FromStr};
 
@@ -17,7 +17,7 @@ pub struct Cli {
     pub log: LogArguments,
 }
 
-/// The operator's two modes: the same engine under two adapters.
+/// The operator's two modes, the same engine under two adapters, and its tools.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Reconcile KafkaHealthPolicy resources on Kubernetes.
@@ -38,15 +38,13 @@ pub enum Command {
         #[command(flatten)]
         arguments: StandaloneArguments,
     },
-}
-
-impl Command {
-    /// Where to serve HTTP, in either mode.
-    pub fn http(&self) -> &HttpArguments {
-        match self {
-            Self::Run { http, .. } | Self::Standalone { http, .. } => http,
-        }
-    }
+    /// Plan which replicas and leaderships to move, from a file; nothing is done to any cluster.
+    ///
+    /// The plan goes to --out, a line for each partition that changes: {"t": topic, "p": partition, "r": brokers, leader
+    /// first, "o": where each of these replicas comes from, "why": the reason}. What it means is told on standard error.
+    /// Exit codes: 0 when the plan meets every rule, 3 when it is written and some rule cannot be met, 1 after an error, 2
+    /// for wrong usage.
+    Plan(PlanArguments),
 }
 
 /// Where to serve HTTP.

@@ -10,10 +10,12 @@ pub mod http;
 pub mod kubernetes;
 mod logging;
 pub mod metrics;
+pub mod plan;
 mod shutdown;
 pub mod standalone;
 
-use cli::{Cli, Command, UsageError};
+use anyhow::Context;
+use cli::{Cli, Command, HttpArguments, UsageError};
 use fleet::Fleet;
 use http::Sockets;
 use std::{process::ExitCode, time::Duration};
@@ -24,22 +26,22 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(15);
 
 /// Runs the program to its end.
 ///
-/// Exit codes: 0 after a signal, 1 after an error, 2 when what the user gave cannot be.
+/// Exit codes: 0 after a signal or a finished plan, 1 after an error, 2 when what the user gave cannot be, and 3 when a plan
+/// cannot meet every rule.
 pub fn launch(cli: Cli) -> ExitCode {
     logging::start(&cli.log);
     end_with_any_panic();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!("cannot start the async runtime: {error}");
-            return ExitCode::FAILURE;
+    let outcome = match cli.command {
+        Command::Run { http, arguments } => {
+            serve(&http, |fleet, cancel| kubernetes::run(arguments, fleet, cancel))
         }
+        Command::Standalone { http, arguments } => {
+            serve(&http, |fleet, cancel| standalone::run(arguments, fleet, cancel))
+        }
+        Command::Plan(arguments) => plan::run(&arguments),
     };
-    let outcome = runtime.block_on(operate(cli.command));
-    // Blocking calls of native clients may still be under way; the process does not wait for them.
-    runtime.shutdown_background();
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => match error.downcast::<UsageError>() {
             // Plainly and in lines, as clap says what is wrong with flags.
             Ok(usage) => {
@@ -52,6 +54,18 @@ pub fn launch(cli: Cli) -> ExitCode {
             }
         },
     }
+}
+
+/// Runs an adapter and the pages to their end.
+fn serve<F: Future<Output = anyhow::Result<()>>>(
+    http: &HttpArguments,
+    adapter: impl FnOnce(Fleet, CancellationToken) -> F,
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    let outcome = runtime.block_on(operate(http, adapter));
+    // Blocking calls of native clients may still be under way; the process does not wait for them.
+    runtime.shutdown_background();
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 /// A task that panicked would leave a process that looks alive and does half its work. It ends instead: whoever supervises
@@ -68,17 +82,17 @@ fn end_with_any_panic() {
     }));
 }
 
-async fn operate(command: Command) -> anyhow::Result<()> {
+async fn operate<F: Future<Output = anyhow::Result<()>>>(
+    http: &HttpArguments,
+    adapter: impl FnOnce(Fleet, CancellationToken) -> F,
+) -> anyhow::Result<()> {
     let cancel = CancellationToken::new();
     shutdown::on_signal(cancel.clone())?;
-    let sockets = Sockets::open(command.http()).await?;
+    let sockets = Sockets::open(http).await?;
     let fleet = Fleet::new();
     let pages = sockets.serve(fleet.clone(), cancel.clone());
     let adapter = async {
-        let outcome = match command {
-            Command::Run { arguments, .. } => kubernetes::run(arguments, fleet, cancel.clone()).await,
-            Command::Standalone { arguments, .. } => standalone::run(arguments, fleet, cancel.clone()).await,
-        };
+        let outcome = adapter(fleet, cancel.clone()).await;
         cancel.cancel();
         outcome
     };

@@ -1,0 +1,331 @@
+//! Remedies that move replicas: what has to move, where it goes best, and what then is left unevenly led.
+
+mod leaders;
+mod racks;
+mod relief;
+mod retreat;
+mod vacate;
+
+use crate::{
+    figures::Balance,
+    instance::{Change, Instance},
+    placement::{Held, Placement},
+    spread::{LIMITED, Limits, Spread},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What to do to a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// No more than the hard rules ask for: replicas off dead brokers, as many racks as can be, every broker within its
+    /// limits.
+    Repair,
+    /// Repair, and then use every broker about as much as the others.
+    Balance,
+    /// Repair, and take everything off these brokers, by id.
+    Drain(BTreeSet<i32>),
+    /// Repair, and take all leaderships off these brokers, by id. No data moves for it.
+    Demote(BTreeSet<i32>),
+}
+
+/// Why a partition is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// A replica was on a broker that is dead or to be emptied.
+    Vacated {
+        /// The broker's id.
+        broker: i32,
+    },
+    /// Its replicas were in fewer racks than they could be.
+    Racks,
+    /// The broker was above a limit.
+    Relief {
+        /// The broker's id.
+        broker: i32,
+        /// What was above its limit.
+        figure: &'static str,
+    },
+    /// Only its leadership changes, so that all brokers lead about as much.
+    Leadership {
+        /// The id of the broker that led it.
+        broker: i32,
+    },
+}
+
+/// A limit or rule that the plan could not meet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shortfall {
+    /// Name of the rule.
+    pub rule: &'static str,
+    /// On what, with the number, and what would lift it, for people.
+    pub message: String,
+}
+
+/// A balanced cluster has no broker above this multiple of the average in any resource or in replicas, nor in leaderships.
+const EVEN: f64 = 1.085;
+const EVEN_LEADERS: f64 = 1.2;
+
+/// Names of what has a limit, for people.
+const FIGURES: [&str; LIMITED] = ["CPU", "network in", "network out", "disk", "replicas", "leaders"];
+
+/// A plan for an instance: who holds what in the end.
+#[derive(Debug)]
+pub struct Proposal<'a> {
+    pub(crate) placement: Placement<'a>,
+    why: BTreeMap<usize, Why>,
+    /// What it could not do.
+    pub shortfalls: Vec<Shortfall>,
+}
+
+impl Proposal<'_> {
+    /// The partitions that change, in the order of the instance.
+    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> + '_ {
+        let instance = self.placement.instance;
+        let changed = self.why.iter().filter(|(partition, _)| self.placement.is_changed(**partition));
+        changed.map(move |(partition, why)| {
+            let (t, p) = instance.name_of(*partition);
+            let id = |broker: usize| instance.brokers[broker].id;
+            let slots = instance.slots(*partition);
+            Change {
+                t,
+                p,
+                r: slots.clone().map(|slot| id(self.placement.at(slot))).collect(),
+                o: slots.map(|slot| id(self.placement.came_from(*partition, slot))).collect(),
+                why: why.to_string(),
+            }
+        })
+    }
+
+    /// How evenly the brokers are used before and after.
+    pub fn balance(&self) -> (Balance, Balance) {
+        (Balance::of(&Placement::new(self.placement.instance)), Balance::of(&self.placement))
+    }
+
+    /// The most MB that are copied to one broker.
+    pub fn most_into_one(&self) -> f64 {
+        self.placement.brokers.iter().map(|broker| broker.inflow).fold(0.0, f64::max)
+    }
+
+    /// How many replicas are copied to a broker that had none of the partition, and how many MB that is.
+    pub fn copied(&self) -> (usize, f64) {
+        let placement = &self.placement;
+        let mut copied = (0, 0.0);
+        for partition in self.why.keys() {
+            let slots = placement.instance.slots(*partition);
+            let before = &placement.instance.holders()[slots.clone()];
+            for slot in
+                slots.filter(|slot| !before.iter().any(|held| usize::from(*held) == placement.at(*slot)))
+            {
+                copied = (copied.0 + 1, copied.1 + placement.megabytes(*partition, slot));
+            }
+        }
+        copied
+    }
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Vacated { broker } => write!(f, "a replica leaves broker {broker}"),
+            Self::Racks => write!(f, "its replicas share a rack"),
+            Self::Relief { broker, figure } => write!(f, "broker {broker} is above its limit of {figure}"),
+            Self::Leadership { broker } => write!(f, "broker {broker} leads more than its share"),
+        }
+    }
+}
+
+/// Plans a remedy. The same instance and remedy always give the same plan.
+///
+/// # Errors
+/// A broker that the remedy names is not in the instance.
+pub fn propose<'a>(instance: &'a Instance, remedy: &Remedy) -> Result<Proposal<'a>, Shortfall> {
+    let mut planner = Planner::new(instance, remedy)?;
+    planner.vacate();
+    planner.mend_racks();
+    if *remedy == Remedy::Balance {
+        planner.fewest = false;
+        planner.limits = Limits::even(&planner.placement, EVEN, EVEN_LEADERS);
+    }
+    planner.relieve();
+    planner.retreat();
+    planner.limits = Limits::legal(instance);
+    planner.even_leadership();
+    Ok(planner.finish())
+}
+
+/// A plan in the making.
+struct Planner<'a> {
+    placement: Placement<'a>,
+    spread: Spread,
+    limits: Limits,
+    /// Brokers that may be given replicas.
+    targets: Vec<usize>,
+    /// Whether a broker may hold replicas, and may lead.
+    may_hold: Vec<bool>,
+    may_lead: Vec<bool>,
+    /// Racks of the brokers that may be given replicas.
+    racks: usize,
+    why: BTreeMap<usize, Why>,
+    /// Whether leaderships have to be evened out in the end.
+    lead_evenly: bool,
+    /// What each broker held at the beginning.
+    before: Vec<Held>,
+    /// Whether relief is to move few replicas rather than few MB.
+    fewest: bool,
+}
+
+impl<'a> Planner<'a> {
+    fn new(instance: &'a Instance, remedy: &Remedy) -> Result<Self, Shortfall> {
+        let placement = Placement::new(instance);
+        let mut may_hold: Vec<bool> = instance.brokers.iter().map(|node| node.is_alive()).collect();
+        let mut may_lead = may_hold.clone();
+        if let Remedy::Drain(ids) | Remedy::Demote(ids) = remedy {
+            for id in ids {
+                let position = instance.brokers.iter().position(|node| node.id == *id);
+                let position = position.ok_or_else(|| Shortfall {
+                    rule: "UnknownBroker",
+                    message: format!("there is no broker {id} in {}", instance.name),
+                })?;
+                may_lead[position] = false;
+                may_hold[position] &= matches!(remedy, Remedy::Demote(_));
+            }
+        }
+        let targets: Vec<usize> = (0..may_hold.len()).filter(|broker| may_hold[*broker]).collect();
+        let racks: BTreeSet<u16> = targets.iter().map(|broker| instance.brokers[*broker].rack).collect();
+        Ok(Self {
+            spread: Spread::new(&placement, 0.0),
+            limits: Limits::legal(instance),
+            racks: racks.len(),
+            before: placement.brokers.clone(),
+            placement,
+            targets,
+            lead_evenly: *remedy == Remedy::Balance,
+            fewest: false,
+            may_hold,
+            may_lead,
+            why: BTreeMap::new(),
+        })
+    }
+
+    /// How many racks the partition has to span.
+    fn racks_needed(&self, partition: usize) -> usize {
+        self.placement.instance.slots(partition).len().min(self.racks)
+    }
+
+    /// The broker that the replica in the slot goes to best: one that keeps its limits and, as far as any does, spans the
+    /// racks that are needed. With `beyond_limits`, the least bad one when none keeps them.
+    fn best_target(&self, partition: usize, slot: usize, beyond_limits: bool) -> Option<(usize, f64)> {
+        let placement = &self.placement;
+        let from = placement.at(slot);
+        let gap = self.rack_gap(partition, from);
+        let needed = self.racks_needed(partition);
+        let mut added = placement.cost(partition, slot);
+        added.inflow = placement.megabytes(partition, slot);
+        // Racks that are missing, whether limits are broken, and the rise: in this order.
+        let mut best: Option<(usize, bool, f64, usize)> = None;
+        for to in self.targets.iter().copied().filter(|to| !placement.holds(partition, *to)) {
+            let missing = gap(to);
+            if best.is_some_and(|best| best.0 < missing) {
+                continue;
+            }
+            let breaks = !self.limits.allow(to, &placement.brokers[to], &added);
+            if breaks && !beyond_limits || best.is_some_and(|best| (best.0, best.1) < (missing, breaks)) {
+                continue;
+            }
+            let rise = self.spread.rise(to, &placement.brokers[to], &added);
+            if best.is_none_or(|best| (missing, breaks) < (best.0, best.1) || rise < best.2) {
+                best = Some((missing, breaks, rise, to));
+            }
+        }
+        // Racks are never given up for room: fewer than now, or than needed, is no target.
+        let spanned = placement.racks(partition);
+        best.filter(|best| best.0 == 0 || needed - best.0 >= spanned.min(needed)).map(|best| (best.3, best.2))
+    }
+
+    /// For a broker that takes the place of `from` among the partition's replicas: how many of the racks that are needed are
+    /// then missing. A replica that has yet to leave its broker may bring one more.
+    fn rack_gap(&self, partition: usize, from: usize) -> impl Fn(usize) -> usize + use<'_, 'a> {
+        let rack = |broker: usize| self.placement.instance.brokers[broker].rack;
+        let others =
+            self.placement.replicas(partition).iter().map(|at| usize::from(*at)).filter(|at| *at != from);
+        let (staying, leaving): (Vec<usize>, Vec<usize>) = others.partition(|broker| self.may_hold[*broker]);
+        let mut racks: Vec<u16> = staying.into_iter().map(rack).collect();
+        racks.sort_unstable();
+        racks.dedup();
+        let missing = self.racks_needed(partition).saturating_sub(racks.len() + leaving.len());
+        move |to| missing.saturating_sub(usize::from(!racks.contains(&rack(to))))
+    }
+
+    fn note(&mut self, partition: usize, why: Why) {
+        self.why.entry(partition).or_insert(why);
+    }
+
+    fn id(&self, broker: usize) -> i32 {
+        self.placement.instance.brokers[broker].id
+    }
+
+    /// The slot of the partition that is on the broker.
+    fn slot_on(&self, partition: usize, broker: usize) -> Option<usize> {
+        self.placement.instance.slots(partition).find(|slot| self.placement.at(*slot) == broker)
+    }
+
+    fn held(&self, broker: usize) -> &Held {
+        &self.placement.brokers[broker]
+    }
+
+    /// The plan, with what it could not do.
+    fn finish(self) -> Proposal<'a> {
+        let legal = Limits::legal(self.placement.instance);
+        let mut shortfalls = Vec::new();
+        for broker in self.placement.instance.alive() {
+            let excess = legal.excess(broker, self.held(broker));
+            for (figure, above) in FIGURES.iter().zip(excess).filter(|(_, above)| *above > 0.0) {
+                shortfalls.push(Shortfall {
+                    rule: "OverLimit",
+                    message: format!(
+                        "broker {} stays {:.1}% above its limit of {figure}: no broker has room for what would have to \
+                         leave it; add capacity",
+                        self.id(broker),
+                        above * 100.0
+                    ),
+                });
+            }
+        }
+        let partitions = 0..self.placement.instance.partitions();
+        let stuck = partitions
+            .clone()
+            .filter(|p| self.placement.replicas(*p).iter().any(|at| !self.may_hold[usize::from(*at)]));
+        let stuck = stuck.count();
+        if stuck > 0 {
+            shortfalls.push(Shortfall {
+                rule: "NoEligibleTarget",
+                message: format!(
+                    "{stuck} partitions keep a replica on a broker that is dead or to be emptied: no other broker can take \
+                     it; add brokers"
+                ),
+            });
+        }
+        let led = partitions
+            .clone()
+            .filter(|p| !self.may_lead[usize::from(self.placement.replicas(*p)[0])])
+            .count();
+        if led > stuck {
+            shortfalls.push(Shortfall {
+                rule: "NoHeir",
+                message: format!(
+                    "{} partitions keep their leader on a broker that is not to lead: no other replica's broker has room; \
+                     add capacity",
+                    led - stuck
+                ),
+            });
+        }
+        let narrow = partitions.filter(|p| self.placement.racks(*p) < self.racks_needed(*p)).count();
+        if narrow > 0 {
+            shortfalls.push(Shortfall {
+                rule: "Racks",
+                message: format!("{narrow} partitions stay in fewer racks than they could: no broker has room; add capacity"),
+            });
+        }
+        Proposal { placement: self.placement, why: self.why, shortfalls }
+    }
+}

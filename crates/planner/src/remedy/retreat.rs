@@ -1,0 +1,38 @@
+//! No plan makes a broker worse than a limit allows: what found no room goes back to where it was.
+
+use super::Planner;
+use crate::spread::{LIMITED, Limits};
+
+impl Planner<'_> {
+    /// Takes back what brought a broker above a legal limit, or further above it, partition by partition.
+    pub(super) fn retreat(&mut self) {
+        let legal = Limits::legal(self.placement.instance);
+        let changed: Vec<usize> = self.why.keys().copied().collect();
+        // What goes home may bring its home above a limit again, so that more has to go home. In the end all is as before.
+        loop {
+            let mut went_home = false;
+            for partition in &changed {
+                let does_harm = self.placement.is_changed(*partition)
+                    && self
+                        .placement
+                        .replicas(*partition)
+                        .iter()
+                        .any(|at| self.is_worse(&legal, (*at).into()));
+                if does_harm {
+                    self.placement.restore(*partition);
+                    went_home = true;
+                }
+            }
+            if !went_home {
+                return;
+            }
+        }
+    }
+
+    /// Whether the plan brought the broker above a limit, or further above it.
+    fn is_worse(&self, legal: &Limits, broker: usize) -> bool {
+        let (before, after) =
+            (legal.excess(broker, &self.before[broker]), legal.excess(broker, self.held(broker)));
+        self.may_hold[broker] && (0..LIMITED).any(|figure| after[figure] > before[figure] + 1e-9)
+    }
+}

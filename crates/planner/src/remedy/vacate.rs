@@ -1,0 +1,109 @@
+//! Everything off the brokers that are dead or to be emptied.
+
+use super::{Planner, Why};
+use crate::{instance::DISK, spread::Spread};
+
+/// Times that every vacated replica is placed anew with all others where they are.
+const ROUNDS: usize = 3;
+
+impl Planner<'_> {
+    /// Finds the best broker for every replica that has to leave. What is large is placed first, and what has the fewest
+    /// places to go to before what has more.
+    pub(super) fn vacate(&mut self) {
+        let instance = self.placement.instance;
+        if self.may_hold.iter().all(|may| *may) {
+            return;
+        }
+        let mut leaving = Vec::new();
+        let mut copied = 0.0;
+        for partition in 0..instance.partitions() {
+            for slot in instance.slots(partition) {
+                if !self.may_hold[self.placement.at(slot)] {
+                    leaving.push((partition, slot));
+                    copied += instance.load(slot)[DISK];
+                }
+            }
+        }
+        if leaving.is_empty() {
+            return;
+        }
+        self.spread = Spread::new(&self.placement, copied);
+        (self.fewest, self.lead_evenly) = (true, true);
+        // Kafka has elected other leaders for them by now, or will.
+        for (partition, slot) in &mut leaving {
+            self.note(*partition, Why::Vacated { broker: self.id(self.placement.at(*slot)) });
+            let first = instance.slots(*partition).start;
+            if *slot == first
+                && let Some(heir) = self.best_heir(*partition, false)
+            {
+                self.placement.hand_leadership(*partition, heir);
+                *slot = heir;
+            }
+        }
+        let mut ordered: Vec<(usize, f64, usize, usize)> = leaving
+            .iter()
+            .map(|(partition, slot)| {
+                let size = self.spread.size(self.targets[0], &self.placement.cost(*partition, *slot));
+                (self.places(*partition, *slot), size, *partition, *slot)
+            })
+            .collect();
+        ordered.sort_unstable_by(|a, b| {
+            a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)).then((a.2, a.3).cmp(&(b.2, b.3)))
+        });
+        for (_, _, partition, slot) in &ordered {
+            if let Some((to, _)) = self.best_target(*partition, *slot, true) {
+                self.placement.move_replica(*partition, *slot, to);
+            }
+        }
+        for _ in 0..ROUNDS {
+            let mut better = 0;
+            for (_, _, partition, slot) in &ordered {
+                better += usize::from(self.place_again(*partition, *slot));
+            }
+            if better == 0 {
+                break;
+            }
+        }
+    }
+
+    /// The replica that takes over a partition's leadership best, if asked for only `within_limits`.
+    pub(super) fn best_heir(&self, partition: usize, within_limits: bool) -> Option<usize> {
+        let leadership = self.placement.leadership(partition);
+        let slots = self.placement.instance.slots(partition);
+        let may = |slot: &usize| {
+            let broker = self.placement.at(*slot);
+            let fits = !within_limits || self.limits.allow(broker, self.held(broker), &leadership);
+            self.may_lead[broker] && fits
+        };
+        let heirs = slots.skip(1).filter(may);
+        let rise = |slot: &usize| {
+            let broker = self.placement.at(*slot);
+            self.spread.rise(broker, self.held(broker), &leadership)
+        };
+        heirs.map(|slot| (slot, rise(&slot))).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(slot, _)| slot)
+    }
+
+    /// How many brokers could take the replica without its partition losing a rack.
+    fn places(&self, partition: usize, slot: usize) -> usize {
+        let gap = self.rack_gap(partition, self.placement.at(slot));
+        self.targets.iter().filter(|to| !self.placement.holds(partition, **to) && gap(**to) == 0).count()
+    }
+
+    /// Moves a replica that was moved already on to a better place, if there is one.
+    fn place_again(&mut self, partition: usize, slot: usize) -> bool {
+        let now = self.placement.at(slot);
+        if !self.may_hold[now] {
+            return false;
+        }
+        let mut taken = self.placement.cost(partition, slot);
+        taken.inflow = self.placement.megabytes(partition, slot);
+        let gain = self.spread.fall(now, self.held(now), &taken);
+        match self.best_target(partition, slot, false) {
+            Some((to, rise)) if rise < gain * (1.0 - 1e-9) => {
+                self.placement.move_replica(partition, slot, to);
+                true
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Plans on random clusters, judged by a referee that trusts nothing of the planner.
+
+#![allow(clippy::unwrap_used)]
+
+mod cluster;
+mod oracle;
+mod referee;
+
+use cluster::{Cluster, any_cluster, tiny_cluster};
+use doctorkafka_planner::{Remedy, propose};
+use proptest::{prelude::*, strategy::ValueTree};
+use referee::{Assignment, judge};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn hard_rules_hold_and_nothing_gets_worse(cluster in any_cluster(), balance in any::<bool>()) {
+        let instance = cluster.instance();
+        let remedy = if balance { Remedy::Balance } else { Remedy::Repair };
+        let proposal = propose(&instance, &remedy).unwrap();
+        let after = Assignment::of(&cluster, &proposal);
+        let verdict = judge(&cluster, &after);
+        prop_assert!(verdict.broken.is_empty(), "{:?}", verdict.broken);
+        if proposal.shortfalls.is_empty() {
+            prop_assert!(verdict.illegal.is_empty(), "no shortfall is told, yet: {:?}", verdict.illegal);
+        } else {
+            prop_assert!(!verdict.illegal.is_empty(), "shortfalls of a legal plan: {:?}", proposal.shortfalls);
+        }
+        prop_assert_eq!(&after, &Assignment::of(&cluster, &propose(&instance, &remedy).unwrap()), "deterministic");
+    }
+
+    #[test]
+    fn a_legal_cluster_is_left_alone(cluster in any_cluster()) {
+        let instance = cluster.instance();
+        if judge(&cluster, &Assignment::now(&cluster)).illegal.is_empty() {
+            let proposal = propose(&instance, &Remedy::Repair).unwrap();
+            prop_assert_eq!(proposal.changes().count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_drained_broker_is_empty_and_a_demoted_one_leads_nothing(cluster in any_cluster()) {
+        let instance = cluster.instance();
+        let broker = cluster.brokers[0].id;
+        let drained = propose(&instance, &Remedy::Drain([broker].into())).unwrap();
+        if drained.shortfalls.is_empty() {
+            let after = Assignment::of(&cluster, &drained);
+            prop_assert!(after.0.iter().flatten().all(|held| held.0 != broker));
+        }
+        let demoted = propose(&instance, &Remedy::Demote([broker].into())).unwrap();
+        let after = Assignment::of(&cluster, &demoted);
+        prop_assert!(judge(&cluster, &after).broken.is_empty());
+        if demoted.shortfalls.is_empty() {
+            prop_assert!(after.0.iter().all(|replicas| replicas[0].0 != broker));
+        }
+    }
+}
+
+/// Planning is no exhaustive search, so that a plan may cost a little more than the best there is, in few cases.
+#[test]
+fn tiny_clusters_are_repaired_as_cheaply_as_by_trying_everything() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut repairable, mut refused, mut dearer) = (0, 0, Vec::new());
+    for _ in 0..CLUSTERS {
+        let cluster = tiny_cluster().new_tree(&mut runner).unwrap().current();
+        let instance = cluster.instance();
+        let proposal = propose(&instance, &Remedy::Repair).unwrap();
+        let Some(least) = oracle::cheapest(&cluster) else {
+            assert!(!proposal.shortfalls.is_empty(), "{cluster:?}");
+            continue;
+        };
+        repairable += 1;
+        if !proposal.shortfalls.is_empty() {
+            refused += 1;
+            continue;
+        }
+        let (moves, megabytes) = proposal.copied();
+        let price = if cluster.has_dead_brokers() { moves as f64 } else { megabytes };
+        if price > least * 1.000_01 {
+            dearer.push((price, least));
+        }
+    }
+    assert!(refused * 200 <= repairable, "{refused} of {repairable} that could be repaired are not");
+    assert!(dearer.len() * 200 <= repairable, "of {repairable}: {dearer:?}");
+}
+
+const CLUSTERS: usize = 4_000;
+
+#[test]
+fn a_remedy_for_a_broker_that_is_not_there_is_refused() {
+    let cluster = Cluster::even(3, 3);
+    let refused = propose(&cluster.instance(), &Remedy::Drain([99].into())).unwrap_err();
+    assert_eq!(refused.rule, "UnknownBroker");
+    assert!(refused.message.contains("99"), "{}", refused.message);
+}
