@@ -204,7 +204,11 @@ impl Pool {
             Err(error @ LinkError::Encode(_)) => Err(SendError::NotSent(error)),
             Err(error) => {
                 self.note(&line.address, true);
-                Err(SendError::Sent(error))
+                Err(SendError::Sent(match error {
+                    // A guess about the listener that questions make. Here a broker may have died of its work.
+                    LinkError::Unwelcome => LinkError::Closed,
+                    error => error,
+                }))
             }
         }
     }

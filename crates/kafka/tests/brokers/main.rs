@@ -3,8 +3,10 @@
 //! One program, because each of these tests starts a cluster and linking takes as long as one does.
 
 mod admin;
+mod changes;
 mod election;
 mod log;
 mod reports;
 mod security;
 mod support;
+mod treatment;
