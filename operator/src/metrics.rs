@@ -86,7 +86,8 @@ const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         labels: &["policy", "state"],
         read: |scrape| {
-            scrape.each(|report| BrokerState::ALL.map(|s| (s.as_str(), in_state(report, s))).to_vec())
+            let number = |report: &DoctorReport, state| count(report.summary.of(state));
+            scrape.each(|report| BrokerState::ALL.map(|s| (s.as_str(), number(report, s))).to_vec())
         },
     },
     Metric {
@@ -260,18 +261,6 @@ fn flag(set: bool) -> f64 {
 
 fn count(number: usize) -> f64 {
     number as f64
-}
-
-fn in_state(report: &DoctorReport, state: BrokerState) -> f64 {
-    let summary = &report.summary;
-    count(match state {
-        BrokerState::Healthy => summary.healthy,
-        BrokerState::Overloaded => summary.overloaded,
-        BrokerState::Unhealthy => summary.unhealthy,
-        BrokerState::Recovering => summary.recovering,
-        BrokerState::Maintenance => summary.maintenance,
-        BrokerState::Unknown => summary.unknown,
-    })
 }
 
 fn skipped(report: &DoctorReport, reason: SkipReason) -> f64 {

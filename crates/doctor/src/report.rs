@@ -96,6 +96,20 @@ pub struct Summary {
     pub unknown: usize,
 }
 
+impl Summary {
+    /// How many brokers are in a state.
+    pub fn of(&self, state: BrokerState) -> usize {
+        match state {
+            BrokerState::Healthy => self.healthy,
+            BrokerState::Overloaded => self.overloaded,
+            BrokerState::Unhealthy => self.unhealthy,
+            BrokerState::Recovering => self.recovering,
+            BrokerState::Maintenance => self.maintenance,
+            BrokerState::Unknown => self.unknown,
+        }
+    }
+}
+
 /// One broker.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -114,17 +114,7 @@ fn role(role: &Role) -> String {
 }
 
 fn counts(summary: &Summary) -> [(BrokerState, usize); 6] {
-    BrokerState::ALL.map(|state| {
-        let count = match state {
-            BrokerState::Healthy => summary.healthy,
-            BrokerState::Overloaded => summary.overloaded,
-            BrokerState::Unhealthy => summary.unhealthy,
-            BrokerState::Recovering => summary.recovering,
-            BrokerState::Maintenance => summary.maintenance,
-            BrokerState::Unknown => summary.unknown,
-        };
-        (state, count)
-    })
+    BrokerState::ALL.map(|state| (state, summary.of(state)))
 }
 
 fn tiles(summary: &Summary) -> Markup {

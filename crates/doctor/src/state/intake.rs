@@ -212,7 +212,16 @@ impl EngineState {
                 self.shown_actions = None;
                 self.changed = true;
             }
-            LogEvent::Skipped { .. } | LogEvent::CaughtUp => {}
+            LogEvent::Skipped { offset, reason } => {
+                let reason = reason.map_or("it has no value".to_owned(), |reason| reason.to_string());
+                tracing::debug!(
+                    policy = self.policy.name,
+                    offset,
+                    reason,
+                    "record of the actions log passed over"
+                );
+            }
+            LogEvent::CaughtUp => {}
             LogEvent::Lost { error } => {
                 tracing::warn!(policy = self.policy.name, error, "cannot read the actions log, trying again");
             }
