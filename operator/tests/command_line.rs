@@ -89,7 +89,11 @@ fn a_policy_that_cannot_be_is_refused_with_every_field() {
                 "spec.detection.cpu.recoveredBelow: must be below overloadedAbove (80), got 85",
             ][..],
         ),
-        ("  kafka: {bootstrapServers: 'localhost:9092', tls: {}}\n", &["spec.kafka.tls: this release"]),
+        (
+            "  kafka: {bootstrapServers: 'localhost:9092', tls: {trustedCertificates: [{secretName: ca, certificate: \
+             ca.crt}]}}\n",
+            &["spec.kafka.tls.trustedCertificates[0] names Secret ca, key ca.crt: give --secrets-dir DIR"],
+        ),
         ("  kafka: {bootstrapServers: 'localhost:9092', tsl: {}}\n", &["spec.kafka.tsl"]),
         ("  kafka: {bootstrapServers: 'localhost'}\n", &["spec.kafka.bootstrapServers"]),
     ] {

@@ -84,7 +84,8 @@ pub struct Authentication {
     /// A client certificate (mutual TLS). Needs spec.kafka.tls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ClientTls>,
-    /// SASL OAUTHBEARER: a token from an OAuth 2.0 server, by the client credentials grant.
+    /// SASL OAUTHBEARER: a token from an OAuth 2.0 server, by the client credentials grant. Not spoken by this release,
+    /// which refuses a policy that asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oauthbearer: Option<OAuthBearer>,
 }

@@ -1,18 +1,19 @@
 //! The standalone adapter: one policy file, one engine, election through Kafka itself.
 //!
-//! It reads and watches the file, and keeps an engine running for the newest policy that can be. An edit that cannot
-//! be is refused, logged and shown, and the last good one stays in force.
+//! It reads and watches the file and the Secrets that it names, and keeps an engine running for the newest policy that
+//! can be. An edit that cannot be is refused, logged and shown, and the last good one stays in force.
 
 mod edits;
 mod election;
 mod policy_file;
+mod secrets_dir;
 mod supervisor;
 
 use crate::{cli::UsageError, fleet::Fleet};
 use clap::Args;
 use edits::Edits;
 use policy_file::PolicyFile;
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use supervisor::Supervised;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +43,14 @@ pub struct StandaloneArguments {
     /// Bootstrap servers in place of the file's spec.kafka.bootstrapServers, host:port[,host:port...].
     #[arg(long, value_name = "SERVERS", env = "KAFKA_BROKERS")]
     pub bootstrap: Option<String>,
+    /// Where the Secrets that the policy names are: the key KEY of Secret NAME is the file DIR/NAME/KEY, as Kubernetes
+    /// mounts them. A changed file takes effect within ten seconds.
+    #[arg(long, value_name = "DIR", env = "SECRETS_DIR")]
+    pub secrets_dir: Option<PathBuf>,
 }
+
+/// How often the Secrets are read again.
+const SECRETS_EVERY: Duration = Duration::from_secs(5);
 
 /// Watches one cluster until `cancel` is cancelled.
 ///
@@ -53,48 +61,58 @@ pub async fn run(
     fleet: Fleet,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
-    let StandaloneArguments { policy: path, bootstrap } = arguments;
-    let check = |text: &str| PolicyFile::check(text, bootstrap.as_deref());
+    let StandaloneArguments { policy: path, bootstrap, secrets_dir } = arguments;
+    let check = |text: &str| PolicyFile::check(text, bootstrap.as_deref(), secrets_dir.as_deref());
     let shown = path.display().to_string();
 
     let mut edits = Edits::of(path);
-    let first = edits
-        .first()
-        .await
-        .map_err(|error| UsageError(format!("cannot read the policy {shown}: {error}")))?;
-    let first = check(&first)
+    let mut text = edits.first().await;
+    let first = match &text {
+        Ok(text) => check(text),
+        Err(error) => return Err(UsageError(format!("cannot read the policy {shown}: {error}")).into()),
+    };
+    let first = first
         .map_err(|errors| UsageError(format!("the policy {shown} cannot be:\n  {}", errors.join("\n  "))))?;
     if let Some(servers) = &bootstrap {
         tracing::info!(
             "{servers}, given by --bootstrap or KAFKA_BROKERS, stand in for the policy's bootstrap servers"
         );
     }
+    let mut last = Ok(first.clone());
     let mut engine = Supervised::start(first, fleet.clone(), &cancel);
+    let mut secrets = tokio::time::interval(SECRETS_EVERY);
+    secrets.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
     loop {
-        let edit = tokio::select! {
+        tokio::select! {
             () = cancel.cancelled() => break,
             ended = engine.ended() => return ended,
-            edit = edits.next() => edit,
+            edit = edits.next() => text = edit,
+            _ = secrets.tick(), if secrets_dir.is_some() => {}
+        }
+        let now = match &text {
+            Ok(text) => check(text),
+            Err(error) => Err(vec![format!("cannot read the file: {error}")]),
         };
-        match edit
-            .map_err(|error| vec![format!("cannot read the file: {error}")])
-            .and_then(|text| check(&text))
-        {
+        if now == last {
+            continue;
+        }
+        match &now {
             Ok(policy) => {
                 fleet.set_problem(engine.name(), None);
-                engine = take_up(engine, policy, &fleet, &cancel).await;
-                tracing::info!(policy = engine.name(), "the edited policy is in force");
+                engine = take_up(engine, policy.clone(), &fleet, &cancel).await;
+                tracing::info!(policy = engine.name(), "the policy as it is now is in force");
             }
             Err(errors) => {
                 let problem = errors.join("; ");
                 tracing::warn!(
                     policy = engine.name(),
-                    "edit of {shown} refused, the last good one stays in force: {problem}"
+                    "{shown} as it is now is refused, the last good one stays in force: {problem}"
                 );
                 fleet.set_problem(engine.name(), Some(problem));
             }
         }
+        last = now;
     }
     engine.stop().await;
     Ok(())
@@ -111,7 +129,7 @@ async fn take_up(
         engine.set_policy(Arc::new(policy.policy));
         return engine;
     }
-    tracing::info!(policy = engine.name(), "name, connection or topics have changed: starting a new engine");
+    tracing::info!(policy = engine.name(), "name, connection, a Secret of it or topics have changed: starting a new engine");
     engine.stop().await;
     Supervised::start(policy, fleet.clone(), cancel)
 }

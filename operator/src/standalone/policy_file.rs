@@ -1,8 +1,11 @@
 //! A policy file's content, checked.
 
-use doctorkafka_api::{KafkaHealthPolicySpec, from_yaml, is_paused};
+use super::secrets_dir;
+use crate::credentials;
+use doctorkafka_api::{Kafka, from_yaml, is_paused};
 use doctorkafka_doctor::Policy;
 use doctorkafka_kafka::Connection;
+use std::path::Path;
 
 /// Name by which brokers know this client in their logs and quotas.
 const CLIENT_ID: &str = "doctorkafka-operator";
@@ -15,65 +18,57 @@ pub(super) struct PolicyFile {
 }
 
 impl PolicyFile {
-    /// Checks a file's content. `bootstrap` stands in for the file's own bootstrap servers.
+    /// Checks a file's content. `bootstrap` stands in for the file's own bootstrap servers; the Secrets that the policy
+    /// names are read from `secrets`.
     ///
     /// # Errors
     /// What cannot be, one entry for each field, with its path and where known its line.
-    pub(super) fn check(text: &str, bootstrap: Option<&str>) -> Result<Self, Vec<String>> {
+    pub(super) fn check(
+        text: &str,
+        bootstrap: Option<&str>,
+        secrets: Option<&Path>,
+    ) -> Result<Self, Vec<String>> {
         let resource = from_yaml(text)
             .map_err(|error| error.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let mut spec = resource.spec;
-        let mut errors = plain_only(&spec);
         if let Some(servers) = bootstrap {
             spec.kafka.bootstrap_servers = servers.to_owned();
         }
-        let connection = Connection::new(&spec.kafka.bootstrap_servers, CLIENT_ID);
-        if let Err(error) = &connection {
+        let connection = Connection::new(&spec.kafka.bootstrap_servers, CLIENT_ID).map_err(|error| {
             let given_by = if bootstrap.is_some() {
                 "--bootstrap (KAFKA_BROKERS)"
             } else {
                 "spec.kafka.bootstrapServers"
             };
-            return Err(vec![format!("{given_by}: {error}")]);
-        }
+            vec![format!("{given_by}: {error}")]
+        })?;
         let paused = is_paused(resource.metadata.annotations.as_ref());
         // A policy without a name has not come this far.
-        let policy = Policy::new(&resource.metadata.name.unwrap_or_default(), &spec);
-        if let Err(violations) = &policy {
-            errors.extend(violations.iter().map(ToString::to_string));
-        }
-        match (connection, policy) {
-            (Ok(connection), Ok(policy)) if errors.is_empty() => {
+        let policy = Policy::new(&resource.metadata.name.unwrap_or_default(), &spec)
+            .map_err(|violations| violations.iter().map(ToString::to_string).collect::<Vec<_>>());
+        match (secured(connection, &spec.kafka, secrets), policy) {
+            (Ok(connection), Ok(policy)) => {
                 Ok(Self { connection, policy: if paused { policy.paused() } else { policy } })
             }
-            _ => Err(errors),
+            (connection, policy) => {
+                Err([connection.err(), policy.err()].into_iter().flatten().flatten().collect())
+            }
         }
     }
 }
 
-/// This release speaks plain connections only. It refuses rather than connect without what was asked for.
-fn plain_only(spec: &KafkaHealthPolicySpec) -> Vec<String> {
-    let mut errors = Vec::new();
-    if spec.kafka.tls.is_some() {
-        errors.push(
-            "spec.kafka.tls: this release connects without TLS only, and does not do so when TLS is asked for; \
-             name a plain listener and remove the field"
-                .to_owned(),
-        );
-    }
-    if spec.kafka.authentication.is_some() {
-        errors.push(
-            "spec.kafka.authentication: this release connects without authentication only; name a listener that \
-             needs none and remove the field"
-                .to_owned(),
-        );
-    }
-    errors
+/// The connection as the policy wants it, or every reason why not.
+fn secured(connection: Connection, kafka: &Kafka, secrets: Option<&Path>) -> Result<Connection, Vec<String>> {
+    let one = |error: credentials::CredentialError| vec![error.to_string()];
+    let references = credentials::references(kafka).map_err(one)?;
+    let values = secrets_dir::read(secrets, &references)?;
+    credentials::secure(connection, kafka, &values).map_err(one)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doctorkafka_testbed::Certificates;
 
     fn yaml(spec: &str) -> String {
         format!(
@@ -84,7 +79,7 @@ mod tests {
     #[test]
     fn a_good_file_gives_connection_topics_and_policy() {
         let text = yaml("  kafka: {bootstrapServers: 'a:1,b:2'}\n  topics: {metrics: m, actionsLog: l}\n");
-        let file = PolicyFile::check(&text, None).unwrap();
+        let file = PolicyFile::check(&text, None, None).unwrap();
         assert_eq!(file.connection.bootstrap(), ["a:1", "b:2"]);
         assert_eq!(file.policy.name, "demo");
         assert_eq!(
@@ -96,22 +91,50 @@ mod tests {
     #[test]
     fn bootstrap_stands_in_for_the_files() {
         let text = yaml("  kafka: {bootstrapServers: 'a:1'}\n");
-        let file = PolicyFile::check(&text, Some("c:3")).unwrap();
+        let file = PolicyFile::check(&text, Some("c:3"), None).unwrap();
         assert_eq!(file.connection.bootstrap(), ["c:3"]);
-        let errors = PolicyFile::check(&text, Some("nonsense")).unwrap_err();
+        let errors = PolicyFile::check(&text, Some("nonsense"), None).unwrap_err();
         assert!(errors[0].starts_with("--bootstrap (KAFKA_BROKERS)"), "{errors:?}");
     }
 
     #[test]
-    fn connections_that_this_release_does_not_speak_are_refused() {
+    fn secrets_come_from_their_directory() {
+        let certificates = Certificates::generate("prod-ca").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let put = |secret: &str, key: &str, value: &str| {
+            let secret = folder.path().join(secret);
+            std::fs::create_dir_all(&secret).unwrap();
+            std::fs::write(secret.join(key), value).unwrap();
+        };
         let text = yaml(concat!(
-            "  kafka:\n    bootstrapServers: 'a:1'\n    tls: {trustedCertificates: []}\n",
+            "  kafka:\n    bootstrapServers: 'a:1'\n",
+            "    tls: {trustedCertificates: [{secretName: prod-ca, certificate: ca.crt}]}\n",
             "    authentication: {plain: {username: u, passwordSecret: {secretName: s, password: p}}}\n",
         ));
-        let errors = PolicyFile::check(&text, None).unwrap_err();
+        let check = || PolicyFile::check(&text, None, Some(folder.path()));
+        put("prod-ca", "ca.crt", &certificates.authority);
+        let errors = check().unwrap_err();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(
+            errors[0].starts_with("spec.kafka.authentication.plain.passwordSecret: cannot read "),
+            "{errors:?}"
+        );
+        put("s", "p", "hunter2\n");
+        let first = check().unwrap();
+        assert!(!format!("{first:?}").contains("hunter2"));
+        assert_eq!(first, check().unwrap());
+        put("s", "p", "hunter3\n");
+        assert_ne!(first, check().unwrap());
+        put("prod-ca", "ca.crt", "hunter4");
+        let errors = check().unwrap_err();
+        let expected = format!(
+            "spec.kafka.tls.trustedCertificates: {}/prod-ca/ca.crt: there is no certificate in PEM in it",
+            folder.path().display()
+        );
+        assert_eq!(errors, [expected]);
+        let errors = PolicyFile::check(&text, None, None).unwrap_err();
         assert_eq!(errors.len(), 2, "{errors:?}");
-        assert!(errors[0].starts_with("spec.kafka.tls: "), "{errors:?}");
-        assert!(errors[1].starts_with("spec.kafka.authentication: "), "{errors:?}");
+        assert!(errors.iter().all(|error| error.contains("--secrets-dir")), "{errors:?}");
     }
 
     #[test]
@@ -120,7 +143,7 @@ mod tests {
             "  kafka: {bootstrapServers: 'a:1'}\n  topics: {metrics: same, actionsLog: same}\n",
             "  detection: {cpu: {overloadedAbove: 80, recoveredBelow: 85}}\n",
         ));
-        let errors = PolicyFile::check(&text, None).unwrap_err();
+        let errors = PolicyFile::check(&text, None, None).unwrap_err();
         for field in ["spec.topics.actionsLog: ", "spec.detection.cpu.recoveredBelow: "] {
             assert!(errors.iter().any(|error| error.contains(field)), "{field} is not in {errors:?}");
         }
@@ -132,7 +155,7 @@ mod tests {
         let paused =
             text.replace("name: demo", "name: demo\n  annotations: {doctorkafka.dev/paused: 'True'}");
         let (file, paused) =
-            (PolicyFile::check(&text, None).unwrap(), PolicyFile::check(&paused, None).unwrap());
+            (PolicyFile::check(&text, None, None).unwrap(), PolicyFile::check(&paused, None, None).unwrap());
         assert_eq!(paused.policy, file.policy.clone().paused());
         assert_ne!(paused, file);
     }
@@ -140,7 +163,7 @@ mod tests {
     #[test]
     fn text_that_is_no_policy_is_refused() {
         for text in ["", "{", "kind: Pod", "spec: 3", "\u{0}"] {
-            assert!(PolicyFile::check(text, None).is_err(), "{text:?}");
+            assert!(PolicyFile::check(text, None, None).is_err(), "{text:?}");
         }
     }
 }
