@@ -1,5 +1,6 @@
 //! What was asked for: flags, each also an environment variable.
 
+use crate::security::SecurityArgs;
 use clap::{Parser, builder::FalseyValueParser};
 use doctorkafka_kafka::Connection;
 use doctorkafka_wire::BrokerId;
@@ -15,6 +16,10 @@ Examples:
 
   Several brokers on one machine, told apart by their properties files or by a part of the command line:
     doctorkafka-sidecar --broker-id 2 --kafka-brokers localhost:9092 --broker-match server-2.properties --listen off
+
+  With TLS and a password; files that change are read again:
+    doctorkafka-sidecar --broker-id 1 --kafka-brokers prod-kafka-bootstrap:9093 --tls-ca /etc/kafka-ca/ca.crt \\
+      --sasl-mechanism SCRAM-SHA-512 --sasl-username sidecar --sasl-password-file /etc/kafka-user/password
 
   With broker figures from the JMX exporter:
     doctorkafka-sidecar --broker-id 1 --kafka-brokers localhost:9092 --scrape http://127.0.0.1:9404/metrics
@@ -43,6 +48,10 @@ pub struct Args {
         visible_alias = "bootstrap-server"
     )]
     pub kafka_brokers: Connection,
+
+    /// TLS and SASL.
+    #[command(flatten)]
+    pub security: SecurityArgs,
 
     /// The topic that reports are published to.
     #[arg(long, env = "METRICS_TOPIC", value_name = "TOPIC", default_value = doctorkafka_wire::METRICS_TOPIC)]

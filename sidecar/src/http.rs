@@ -30,7 +30,7 @@ const LONGEST_SPIKE_SECONDS: u64 = 600;
 pub struct Board {
     started: Instant,
     interval: Duration,
-    publisher: Arc<ReportPublisher>,
+    publisher: Mutex<Arc<ReportPublisher>>,
     simulator: Option<Arc<Mutex<Simulator>>>,
     last: Mutex<(Instant, Option<BrokerReport>)>,
 }
@@ -43,7 +43,13 @@ impl Board {
         publisher: Arc<ReportPublisher>,
         simulator: Option<Arc<Mutex<Simulator>>>,
     ) -> Self {
-        Self { started, interval, publisher, simulator, last: Mutex::new((started, None)) }
+        let (publisher, last) = (Mutex::new(publisher), Mutex::new((started, None)));
+        Self { started, interval, publisher, simulator, last }
+    }
+
+    /// Shows the counts of another publisher.
+    pub fn publish_by(&self, publisher: Arc<ReportPublisher>) {
+        *self.publisher.lock().unwrap_or_else(PoisonError::into_inner) = publisher;
     }
 
     /// Takes in what was measured last.
@@ -101,7 +107,7 @@ async fn healthz(State(board): State<Arc<Board>>) -> Response {
 }
 
 async fn metrics_page(State(board): State<Arc<Board>>) -> Response {
-    let stats: PublisherStats = board.publisher.stats();
+    let stats: PublisherStats = board.publisher.lock().unwrap_or_else(PoisonError::into_inner).stats();
     match metrics::render(board.last().1.as_ref(), &stats) {
         Ok(page) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

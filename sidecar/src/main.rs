@@ -1,6 +1,6 @@
 //! The DoctorKafka collector: sits beside one Kafka broker, measures it, and publishes one report a second.
 //!
-//! How the code reads: [`args`] says what was asked for; [`broker`] finds the broker's process and watches over its
+//! How the code reads: [`args`] and [`security`] say what was asked for; [`broker`] finds the broker's process and watches over its
 //! life; [`measure`] turns `/proc` and cgroups into figures; [`probe`], [`scrape`] and [`simulate`] add what they know;
 //! [`run`] puts it together once per interval and hands it to the publisher; [`http`] and [`metrics`] show it locally.
 //!
@@ -15,6 +15,7 @@ mod metrics;
 mod probe;
 mod run;
 mod scrape;
+mod security;
 mod simulate;
 
 use args::Args;
@@ -25,10 +26,11 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 fn main() -> ExitCode {
     let args = Args::parse();
     start_logging();
-    // Five kinds of work may block: the disks, the search for the process, the exporter, a name server, questions to Kafka.
+    // Six kinds of work may block: the disks, the search for the process, the exporter, a name server, questions to Kafka,
+    // the files of certificates and passwords.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(5)
+        .max_blocking_threads(6)
         .thread_keep_alive(Duration::from_secs(5))
         .thread_stack_size(512 * 1024)
         .build();

@@ -10,7 +10,7 @@ use crate::{
     simulate::Simulator,
 };
 use anyhow::Context;
-use doctorkafka_kafka::ReportPublisher;
+use doctorkafka_kafka::{Connection, ReportPublisher};
 use doctorkafka_wire::{BrokerId, BrokerReport, Goodbye, LogDir, Probe, ProcessState};
 use jiff::Timestamp;
 use std::{
@@ -38,8 +38,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listener = http::bind(&args.listen).await?;
     let mut sights = track(selector(&args), args.broker_id, local_port(&args.probe), args.interval).await?;
     let mut probes = probe::watch_listener(args.probe.clone(), sights.clone(), args.interval);
-    let publisher =
-        Arc::new(ReportPublisher::start(&args.kafka_brokers, &args.metrics_topic, args.broker_id)?);
+    let connection = args.security.secure(args.kafka_brokers.clone())?;
+    let publisher = Arc::new(ReportPublisher::start(&connection, &args.metrics_topic, args.broker_id)?);
+    let mut connections = args.security.watch(args.kafka_brokers.clone(), connection);
     let simulator = args.simulate.then(|| Simulator::new(args.seed, args.broker_id, args.simulate_gaps));
     let simulator = simulator.map(|simulator| Arc::new(Mutex::new(simulator)));
     let board = Arc::new(Board::new(started, args.interval, Arc::clone(&publisher), simulator.clone()));
@@ -86,6 +87,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                     answering = answers;
                     reporter.report(None);
                 }
+            }
+            // Closed from the start when nothing can change, which takes this branch out.
+            Ok(()) = connections.changed() => {
+                let connection = connections.borrow_and_update().clone();
+                reporter.reconnect(&connection, &args.metrics_topic);
             }
             _ = ticks.tick() => reporter.report(None),
         }
@@ -157,6 +163,18 @@ struct Reporter {
 }
 
 impl Reporter {
+    /// Publishes by another connection from now on.
+    fn reconnect(&mut self, connection: &Connection, topic: &str) {
+        match ReportPublisher::start(connection, topic, self.broker) {
+            Ok(publisher) => {
+                tracing::info!("the files of the connection have changed: connecting anew");
+                self.publisher = Arc::new(publisher);
+                self.board.publish_by(Arc::clone(&self.publisher));
+            }
+            Err(error) => tracing::warn!(%error, "cannot connect by the changed files, going on as before"),
+        }
+    }
+
     /// Measures, publishes and shows one report. Waits for nothing.
     fn report(&mut self, goodbye: Option<Goodbye>) {
         let now = Instant::now();

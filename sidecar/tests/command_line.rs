@@ -68,3 +68,15 @@ fn help_teaches() {
         assert!(text.contains(word), "{word}");
     }
 }
+
+#[test]
+fn a_file_that_cannot_be_used_is_named_with_its_flag() {
+    let basis = ["--broker-id=1", "--kafka-brokers=127.0.0.1:1", "--listen=off"];
+    let output = sidecar(&[&basis[..], &["--tls-ca=/no/such/ca.crt"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let text = said(&output);
+    assert!(text.contains("--tls-ca: cannot read /no/such/ca.crt: No such file"), "{text}");
+    let output = sidecar(&[&basis[..], &["--sasl-mechanism=PLAIN"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("--sasl-username"), "{}", said(&output));
+}

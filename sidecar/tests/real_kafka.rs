@@ -4,13 +4,13 @@ mod support;
 
 use anyhow::{Context, Result, ensure};
 use doctorkafka_kafka::{Admin, Connection, TopicSpec};
-use doctorkafka_testbed::{KafkaCluster, Process, free_port, wait_until};
+use doctorkafka_testbed::{KafkaCluster, Listener, Process, free_port, wait_until};
 use doctorkafka_wire::{BrokerId, Goodbye, METRICS_TOPIC, ProcessState};
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
-use support::{PARTITIONS, Reader, start_sidecar};
+use support::{PARTITIONS, Reader, sidecar_command, start_sidecar};
 use tokio::sync::Mutex;
 
 /// One cluster at a time: what is measured here is time.
@@ -210,6 +210,48 @@ async fn goes_away_and_comes_back(kafka: &KafkaCluster, sidecar: &Process, liste
         figure(&page, "doctorkafka_sidecar_buffered_reports").ok().filter(|waiting| *waiting < 10.0)
     })
     .await?;
+    assert_eq!(sidecar.terminate().await?.code(), Some(0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrected_password_opens_the_way() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    let listener = Listener::new("BOTH").tls().sasl(&["SCRAM-SHA-512"]);
+    let kafka = KafkaCluster::builder().brokers(1).user("sidecar", "rightpassword").listener(listener);
+    let kafka = kafka.start().await?;
+    create_topic(&kafka, 1).await?;
+    let folder = tempfile::tempdir()?;
+    let (authorities, password) = (folder.path().join("ca.crt"), folder.path().join("password"));
+    std::fs::write(&authorities, &kafka.certificates().authority)?;
+    std::fs::write(&password, "wrongpassword\n")?;
+    let mut reader = Reader::start(&kafka)?;
+    // The system's authorities, of which there is one for this process.
+    let mut command = sidecar_command(&kafka, 1)?;
+    command.env("KAFKA_BROKERS", kafka.bootstrap_of("BOTH")).env("SSL_CERT_FILE", &authorities);
+    command.args([
+        "--listen",
+        "off",
+        "--tls",
+        "--sasl-mechanism",
+        "SCRAM-SHA-512",
+        "--sasl-username",
+        "sidecar",
+    ]);
+    command.arg("--sasl-password-file").arg(&password);
+    let sidecar = Process::spawn("sidecar", command, folder.path().join("sidecar.log"))?;
+    let log = || std::fs::read_to_string(sidecar.log()).unwrap_or_default();
+    wait_until("the refusal to be told", SOON, || async {
+        log().contains("due to invalid credentials with SASL mechanism SCRAM-SHA-512")
+    })
+    .await
+    .with_context(log)?;
+
+    std::fs::write(&password, "rightpassword\n")?;
+    let report = reader.find("a report", SOON, |_| true).await.with_context(log)?.report;
+    assert_eq!(report.broker_id, BrokerId(1));
+    let log = log();
+    assert!(!log.contains("wrongpassword") && !log.contains("rightpassword"), "{log}");
     assert_eq!(sidecar.terminate().await?.code(), Some(0));
     Ok(())
 }

@@ -23,6 +23,13 @@ pub const PARTITIONS: i32 = 3;
 /// Starts a sidecar for a broker of the cluster. Other clusters with the same broker ids may run on this machine, so
 /// the cluster's folder, which is in the command line, narrows the search to this one; the `node.id` does the rest.
 pub fn start_sidecar(kafka: &KafkaCluster, broker: i32, logs: &Path, more: &[&str]) -> Result<Process> {
+    let mut command = sidecar_command(kafka, broker)?;
+    command.args(more);
+    Process::spawn(format!("sidecar-{broker}"), command, logs.join(format!("sidecar-{broker}.log")))
+}
+
+/// What would start it.
+pub fn sidecar_command(kafka: &KafkaCluster, broker: i32) -> Result<tokio::process::Command> {
     let folder =
         kafka.broker(broker).config().parent().and_then(Path::parent).context("a cluster's folder")?;
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_doctorkafka-sidecar"));
@@ -30,9 +37,8 @@ pub fn start_sidecar(kafka: &KafkaCluster, broker: i32, logs: &Path, more: &[&st
         .env("BROKER_ID", broker.to_string())
         .env("KAFKA_BROKERS", kafka.bootstrap())
         .arg("--broker-match")
-        .arg(folder)
-        .args(more);
-    Process::spawn(format!("sidecar-{broker}"), command, logs.join(format!("sidecar-{broker}.log")))
+        .arg(folder);
+    Ok(command)
 }
 
 /// A report as it was read.

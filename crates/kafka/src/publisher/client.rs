@@ -141,6 +141,8 @@ struct State {
     acknowledged_at: Option<Instant>,
     cluster_id: Option<String>,
     trouble: String,
+    /// Why a broker does not talk to us at all, in librdkafka's words. Everything else that goes wrong follows from it.
+    refusal: Option<String>,
 }
 
 impl Link {
@@ -151,6 +153,7 @@ impl Link {
             acknowledged_at: None,
             cluster_id: None,
             trouble: String::new(),
+            refusal: None,
         };
         Self {
             topic: topic.to_owned(),
@@ -190,6 +193,7 @@ impl Link {
             Ok(()) => {
                 state.stats.acknowledged += 1;
                 state.acknowledged_at = Some(now);
+                state.refusal = None;
             }
             Err(error) => {
                 state.stats.failed += 1;
@@ -222,9 +226,15 @@ impl Link {
         trouble.clone_into(&mut self.state().trouble);
     }
 
-    /// The last thing that went wrong, for people.
+    /// Notes that the connection is not encrypted or authenticated as a broker asks for.
+    fn note_refusal(&self, reason: &str) {
+        self.state().refusal = Some(reason.to_owned());
+    }
+
+    /// What is wrong, for people: why brokers refuse us, else the last thing that went wrong.
     pub fn trouble(&self) -> String {
-        self.state().trouble.clone()
+        let state = self.state();
+        state.refusal.as_ref().unwrap_or(&state.trouble).clone()
     }
 
     pub fn cluster_id(&self) -> Option<String> {
@@ -281,9 +291,11 @@ impl ClientContext for Callbacks {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
-        // What went wrong with the last broker tells more than that it was the last.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.0.note_trouble(reason);
+        match error.rdkafka_error_code() {
+            // What went wrong with the last broker tells more than that it was the last.
+            Some(RDKafkaErrorCode::AllBrokersDown) => {}
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => self.0.note_refusal(reason),
+            _ => self.0.note_trouble(reason),
         }
     }
 }
