@@ -1,6 +1,8 @@
 //! Everything in DoctorKafka that speaks to Kafka.
 //!
 //! * [`Admin`] asks the cluster about itself and creates the doctor's topics; [`probe`] asks one broker whether it lives.
+//! * [`ClusterAdmin`] is what treatment asks of a cluster: reassignments, preferred elections, sizes and settings. `Admin`
+//!   asks a real one.
 //! * [`ReportPublisher`] sends a sidecar's reports to the metrics topic.
 //! * [`ReportReader`] follows the metrics topic.
 //! * [`ActionLogWriter`] and [`ActionLogReader`] are the two ends of the actions log, which is transactional and fenced.

@@ -141,13 +141,23 @@ pub trait ClusterAdmin: Send + Sync {
     /// [`AdminError::may_have_been_done`] tells whether it may have been none the less. When a large request fails
     /// half-way, what is known is kept: the rest has the retriable outcomes [`PartitionError::UNANSWERED`] and
     /// [`PartitionError::NOT_SENT`].
+    ///
+    /// What Kafka makes of a change (KIP-455, and tried with 3.9, 4.1 and 4.3):
+    /// * The same replicas in another order are in place when the answer comes. Who leads does not change by that.
+    /// * A dead target is accepted, and the reassignment waits for it for ever.
+    /// * Cancelling restores the *set* of replicas. Their order becomes that of [`RunningReassignment::replicas`] without
+    ///   those that were being added, so that another one may be the preferred leader: set the original order then.
+    /// * Cancelling is refused (`InvalidReplicaAssignment`) while only replicas that were added are in sync.
+    /// * Superseding a reassignment by another target and then cancelling leaves the first target as an extra replica,
+    ///   dead or not. Nothing here takes it away again, because that changes the replication factor. So cancel first.
     fn reassign(
         &self,
         changes: &[ReassignmentChange],
     ) -> impl Future<Output = Result<Vec<PartitionOutcome>, AdminError>> + Send;
 
     /// Gives leadership to the preferred replicas. ElectLeaders, API key 43. Outcomes and errors as for
-    /// [`ClusterAdmin::reassign`].
+    /// [`ClusterAdmin::reassign`]. A preferred replica that is dead or not in sync is `PreferredLeaderNotAvailable`,
+    /// which is retriable.
     fn elect_preferred(
         &self,
         partitions: &[TopicPartition],

@@ -5,7 +5,7 @@ use super::{
     describe::RETRIES,
     link::{LinkError, Request},
     model,
-    pool::{AnswerTo, Ask, Line, SendError},
+    pool::{AnswerTo, Ask, SendError},
 };
 use doctorkafka_wire::BrokerId;
 use kafka_protocol::{ResponseError, protocol::StrBytes};
@@ -31,7 +31,8 @@ pub(super) trait Command: Ask {
 impl Admin {
     /// Sends a request to any broker, which forwards it to the controller; with ZooKeeper the controller is asked itself.
     ///
-    /// Ends within three times the limit of one request to one broker.
+    /// Ends within four times the limit of one request to one broker: no try begins after twice the limit, and each has
+    /// the limit once for connecting and once for the answer.
     pub(super) async fn command<C: Command>(&self, command: &C) -> Result<AnswerTo<C>, AdminError> {
         self.command_to(None, command).await
     }
@@ -51,41 +52,51 @@ impl Admin {
         command: &C,
     ) -> Result<AnswerTo<C>, AdminError> {
         let deadline = Instant::now() + 2 * self.limits.call;
-        let mut retries = 0;
+        let (mut retries, mut earlier) = (0, None);
         loop {
-            let line = match &address {
-                Some(address) => self
-                    .general
-                    .line_to(address, self.limits)
-                    .await
-                    .map_err(|error| not_sent::<C>(address.clone(), error))?,
-                None => self.general.line::<C::Request>(self.limits, deadline).await?,
+            let answer = match self.send(address.as_deref(), command).await {
+                Ok(answer) => answer,
+                Err(error) => return Err(unless_uncertain(earlier, error)),
             };
-            let answer = self.send(line, command).await?;
             let Some((error, message)) = command.refusal(&answer.body) else {
                 return Ok(answer);
             };
-            if !error.is_retriable() || retries == RETRIES || Instant::now() >= deadline {
-                return Err(AdminError::Refused {
-                    request: C::Request::NAME,
-                    subject: command.subject(),
-                    address: answer.address,
-                    code: error.to_string(),
-                    message: message.map(|message| message.to_string()),
-                });
+            let refused = AdminError::Refused {
+                request: C::Request::NAME,
+                subject: command.subject(),
+                address: answer.address,
+                code: error.to_string(),
+                message: message.map(|message| message.to_string()),
+            };
+            let refused = unless_uncertain(earlier, refused);
+            if !error.is_retriable() || retries == RETRIES {
+                return Err(refused);
             }
             retries += 1;
             self.pause().await;
-            if error == ResponseError::NotController {
-                address = self.controller_address().await?;
+            if error == ResponseError::NotController
+                && let Ok(controller) = self.controller_address().await
+            {
+                address = controller;
             }
+            if Instant::now() >= deadline {
+                return Err(refused);
+            }
+            earlier = Some(refused);
         }
     }
 
-    async fn send<C: Command>(&self, line: Line, command: &C) -> Result<AnswerTo<C>, AdminError> {
+    async fn send<C: Command>(&self, address: Option<&str>, command: &C) -> Result<AnswerTo<C>, AdminError> {
+        let line = match address {
+            Some(address) => {
+                let line = self.general.line_to(address, self.limits).await;
+                line.map_err(|error| unreachable(C::Request::NAME, address.to_owned(), error))?
+            }
+            None => self.general.line::<C::Request>(self.limits).await?,
+        };
         let address = line.address().to_owned();
         self.general.send(line, self.limits, command).await.map_err(|error| match error {
-            SendError::NotSent(error) => not_sent::<C>(address, error),
+            SendError::NotSent(error) => unreachable(C::Request::NAME, address, error),
             SendError::Sent(error) => AdminError::Unanswered {
                 request: C::Request::NAME,
                 subject: command.subject(),
@@ -137,8 +148,9 @@ pub(super) fn unreachable(request: &'static str, address: String, error: LinkErr
     }
 }
 
-fn not_sent<C: Command>(address: String, error: LinkError) -> AdminError {
-    unreachable(C::Request::NAME, address, error)
+/// The error of the latest try, unless an earlier one may have been done and this one was not.
+fn unless_uncertain(earlier: Option<AdminError>, latest: AdminError) -> AdminError {
+    earlier.filter(|earlier| earlier.may_have_been_done() && !latest.may_have_been_done()).unwrap_or(latest)
 }
 
 /// `1 partition`, `2 partitions`.

@@ -124,7 +124,7 @@ impl Admin {
     }
 
     /// Changes settings, first those of topics, then those of brokers. When one broker fails, the others are changed
-    /// none the less, because throttles have to be removed wherever they can be; the first failure is the error. Needs
+    /// none the less, because throttles have to be removed wherever they can be; one of the failures is the error. Needs
     /// ALTER_CONFIGS on the topics and on the cluster.
     pub(super) async fn incremental_alter_configs(&self, changes: &[ConfigChange]) -> Result<(), AdminError> {
         let (topics, brokers) = by_receiver(changes, |change| &change.resource);
@@ -146,7 +146,9 @@ impl Admin {
         let results: Vec<_> = results.collect();
         let results: Vec<Result<(), AdminError>> =
             stream::iter(results).buffered(CONCURRENCY).collect().await;
-        results.into_iter().collect()
+        // One that may have been done says more than one that was not.
+        let errors = results.into_iter().filter_map(Result::err);
+        errors.min_by_key(|error| !error.may_have_been_done()).map_or(Ok(()), Err)
     }
 }
 

@@ -1,4 +1,7 @@
-//! Questions to a cluster and the creation of the doctor's topics.
+//! Questions to a cluster, changes of it, and the creation of the doctor's topics.
+//!
+//! A question may go to several brokers at once (`pool`). A change goes to one, and is made again only when that
+//! one answered "not now" (`command`).
 
 mod cluster_admin;
 mod command;
@@ -35,10 +38,15 @@ use std::{
 
 /// A client for admin requests. Cheap to clone; clones share connections.
 ///
-/// Every call negotiates the version of its API with the broker that answers it, asks another broker when one does not
-/// answer, and ends within a bounded time: twice the limit for one request to one broker, which is 5 s by default.
+/// Every call negotiates the version of its API with the broker that answers it. A question is put to another broker when
+/// one does not answer, and ends within twice the limit for one request to one broker, which is 5 s by default; while the
+/// answer is "not now" it is put up to three times more. What changes the cluster ([`ClusterAdmin`]) is sent to one broker
+/// and not repeated when the answer fails to come, because it may have been done; each such request ends within four times
+/// the limit, and a call makes one for every 500 partitions or topics.
+///
 /// Connections are opened when first needed and one per broker, except that questions for offsets, which are asked
-/// several times a second and have to fail fast, have connections of their own and do not queue behind large answers.
+/// several times a second and have to fail fast, have connections of their own and do not queue behind large answers, and
+/// that each change has a new one: an old one may just have been closed.
 #[derive(Clone)]
 pub struct Admin {
     connection: Connection,

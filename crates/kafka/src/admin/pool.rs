@@ -174,11 +174,8 @@ impl Pool {
     }
 
     /// A new connection to any broker, for a request that must not be made twice: connecting to several is harmless.
-    pub(super) async fn line<R: Request>(
-        &self,
-        limits: Limits,
-        deadline: tokio::time::Instant,
-    ) -> Result<Line, AdminError> {
+    pub(super) async fn line<R: Request>(&self, limits: Limits) -> Result<Line, AdminError> {
+        let deadline = tokio::time::Instant::now() + limits.call;
         self.first(R::NAME, limits.patience, deadline, |address| async move {
             let result = self.line_to(&address, limits).await;
             (address, result)

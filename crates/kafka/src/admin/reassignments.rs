@@ -111,8 +111,7 @@ impl Admin {
     }
 
     async fn keeps_replication_factors(&self) -> Result<bool, AdminError> {
-        let deadline = Instant::now() + 2 * self.limits.call;
-        let line = self.general.line::<AlterPartitionReassignmentsRequest>(self.limits, deadline).await?;
+        let line = self.general.line::<AlterPartitionReassignmentsRequest>(self.limits).await?;
         let version = line.version::<AlterPartitionReassignmentsRequest>().map_err(|error| {
             unreachable(AlterPartitionReassignmentsRequest::NAME, line.address().to_owned(), error)
         })?;

@@ -19,6 +19,7 @@ const ELECT_LEADERS: i16 = 43;
 const DESCRIBE_CLUSTER: i16 = 60;
 
 const NOT_CONTROLLER: i16 = 41;
+const REQUEST_TIMED_OUT: i16 = 7;
 const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
 const ELECTION_NOT_NEEDED: i16 = 84;
 
@@ -76,7 +77,7 @@ impl Fakes {
     }
 
     fn asked(&self) -> Vec<usize> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().expect("nothing panics with it").clone()
     }
 }
 
@@ -100,8 +101,8 @@ impl Fake {
                 API_VERSIONS => answer.extend(api_versions()),
                 DESCRIBE_CLUSTER => answer.extend(self.cluster()),
                 ELECT_LEADERS => {
-                    self.asked.lock().unwrap().push(self.id);
-                    let reply = self.script.lock().unwrap().pop_front();
+                    self.asked.lock().expect("nothing panics with it").push(self.id);
+                    let reply = self.script.lock().expect("nothing panics with it").pop_front();
                     match reply.context("asked more often than the test foresees")? {
                         Reply::Refuse(code) => answer.extend(elected(code, 0, 0..0)),
                         Reply::Elect(code, partitions) => answer.extend(elected(0, code, partitions)),
@@ -236,6 +237,16 @@ async fn a_controller_that_is_never_there_is_asked_four_times() -> Result<()> {
     // It may have been the controller, and stepped down while it did it.
     assert!(error.may_have_been_done());
     assert_eq!(brokers.asked(), [1, 2, 2, 2]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_try_that_may_have_been_done_is_not_forgotten_over_one_that_was_not() -> Result<()> {
+    let replies = vec![Reply::Refuse(REQUEST_TIMED_OUT), Reply::Refuse(CLUSTER_AUTHORIZATION_FAILED)];
+    let brokers = Fakes::start([replies]).await?;
+    let error = brokers.admin()?.elect_preferred(&partitions(1)).await.expect_err("refused twice");
+    assert!(error.may_have_been_done(), "{error}");
+    assert_eq!(brokers.asked(), [1, 1]);
     Ok(())
 }
 
