@@ -28,7 +28,7 @@ pub(crate) enum TermEvent {
     Opened(Alerts),
     /// Records are in the log.
     Committed(Vec<ActionKind>),
-    /// The log could not be opened or written. It is tried again.
+    /// The log could not be opened, read or written. It is tried again.
     Failed(String),
     /// A record can never be written, and was left out.
     LeftOut,
@@ -155,7 +155,10 @@ impl Scribe {
                 LogEvent::Record { record, .. } => alerts.apply(&record),
                 LogEvent::CaughtUp => return Some(alerts),
                 LogEvent::Restarted => alerts = Alerts::default(),
-                LogEvent::Skipped { .. } | LogEvent::Lost { .. } => {}
+                LogEvent::Skipped { .. } => {}
+                LogEvent::Lost { error } => {
+                    self.tell(TermEvent::Failed(format!("cannot read the actions log: {error}"))).await;
+                }
             }
         }
     }

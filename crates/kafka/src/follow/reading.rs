@@ -186,7 +186,7 @@ impl Reading<'_> {
         tokio::select! {
             sighting = scout.next() => Next::Look(sighting),
             Some((partition, find, found)) = self.finding.next() => Next::Found(partition, find, found),
-            received = self.consumer.recv() => received_next(received, self.positions, outlet),
+            received = self.consumer.recv() => received_next(&self.follow.topic, received, self.positions, outlet),
             () = until(self.reassign_at) => Next::Reassign,
         }
     }
@@ -284,6 +284,7 @@ fn followed(follow: &Follow, partitions: &[i32]) -> Vec<i32> {
 }
 
 fn received_next<E>(
+    topic: &str,
     received: KafkaResult<BorrowedMessage<'_>>,
     positions: &mut Positions,
     outlet: &Outlet<E>,
@@ -312,6 +313,11 @@ fn received_next<E>(
                 | RDKafkaErrorCode::OffsetOutOfRange
                 | RDKafkaErrorCode::LogTruncation,
             ) => Next::FindAgain,
+            // Said once by librdkafka, which goes on trying.
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                let error = format!("this client may not read topic {topic}; allow it Read: {error}");
+                (outlet.translate)(Followed::Lost { error }).map_or(Next::Nothing, Next::Deliver)
+            }
             // librdkafka connects anew by itself, and the scout says when no broker is left or the topic is gone.
             _ => {
                 tracing::debug!(%error, "reading");

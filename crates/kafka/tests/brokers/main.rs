@@ -6,6 +6,7 @@ mod admin;
 mod changes;
 mod election;
 mod log;
+mod permissions;
 mod reports;
 mod security;
 mod support;
