@@ -304,8 +304,8 @@ mod tests {
             (
                 mutual(),
                 vec![ca, certificate, ("user.key", "hunter2")],
-                "spec.kafka.authentication.tls.certificateAndKey: Secret kafka/doctor, key user.crt with Secret \
-                 kafka/doctor, key user.key: there is no private key in PEM in it",
+                "spec.kafka.authentication.tls.certificateAndKey: Secret kafka/doctor, key user.key: there is no \
+                 private key in PEM in it",
             ),
             (mutual(), vec![ca, certificate, ("user.key", encrypted)], "store it without a passphrase"),
             (

@@ -245,10 +245,7 @@ mod tests {
             (&["--tls-ca", missing][..], format!("--tls-ca: cannot read {missing}: No such file")),
             (&["--tls-ca", &wrong], format!("--tls-ca: {wrong}: there is no certificate in PEM in it")),
             (&mutual[2..], "give --tls or --tls-ca FILE, too".to_owned()),
-            (
-                &swapped,
-                format!("--tls-cert: {certificate} with {wrong}: there is no private key in PEM in it"),
-            ),
+            (&swapped, format!("--tls-cert: {wrong}: there is no private key in PEM in it")),
             (&[&user[..], &[missing]].concat(), format!("--sasl-password-file: cannot read {missing}: ")),
         ] {
             let error = secured(flags).unwrap_err();

@@ -1,6 +1,10 @@
 //! What a failed handshake means, for people.
 
-use super::{Tls, verifier::Distrust};
+use super::{
+    Tls,
+    verifier::{Distrust, expired},
+};
+use jiff::Timestamp;
 use rustls::{AlertDescription, CertificateError, Error};
 use std::io;
 
@@ -58,15 +62,49 @@ impl Tls {
                 | UnsupportedCertificate
         );
         match &self.client {
-            None if about_us => format!(
+            _ if !about_us => format!("the broker ended the handshake ({alert:?})"),
+            None => format!(
                 "the broker ended the handshake ({alert:?}): it asks for a client certificate, and none is set"
             ),
-            Some(client) if about_us => format!(
-                "the broker does not accept the client certificate {} ({alert:?}): is its authority among those that \
-                 the broker trusts?",
-                client.subject
-            ),
-            _ => format!("the broker ended the handshake ({alert:?})"),
+            Some(client) => {
+                let (now, end) = (Timestamp::now(), client.summary.not_after);
+                let why = if end <= now {
+                    format!("it {}", expired(end, now))
+                } else {
+                    "is its authority among those that the broker trusts?".to_owned()
+                };
+                let subject = &client.summary.subject;
+                format!("the broker does not accept the client certificate {subject} ({alert:?}): {why}")
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CertificatePem, KeyPem, Secret};
+    use doctorkafka_testbed::Certificates;
+
+    #[test]
+    fn an_alert_is_explained_by_what_was_shown() {
+        let certificates = Certificates::generate("prod-ca").unwrap();
+        let pem = |text: &str| CertificatePem { origin: "file".into(), text: text.into() };
+        let tls = Tls::trusting(&[pem(&certificates.authority)]).unwrap();
+        let refused = u8::from(AlertDescription::CertificateExpired);
+        assert!(tls.explain_alert(refused).ends_with("it asks for a client certificate, and none is set"));
+        let other = tls.explain_alert(u8::from(AlertDescription::ProtocolVersion));
+        assert_eq!(other, "the broker ended the handshake (ProtocolVersion)");
+
+        let key = KeyPem { origin: "key".into(), text: Secret::new(&certificates.client.key) };
+        let shown =
+            tls.clone().with_client_certificate(&pem(&certificates.client.certificate), &key).unwrap();
+        assert_ne!(tls, shown);
+        let said = shown.explain_alert(refused);
+        assert!(
+            said.contains("certificate CN=doctor (CertificateExpired): is its authority among"),
+            "{said}"
+        );
+        assert!(!format!("{shown:?}").contains(&certificates.client.key));
     }
 }

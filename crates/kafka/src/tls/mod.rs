@@ -16,7 +16,7 @@ use certificate::Summary;
 use rustls::{
     ClientConfig, RootCertStore,
     client::WantsClientCert,
-    pki_types::{CertificateDer, TrustAnchor},
+    pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor},
 };
 use std::{fmt, sync::Arc};
 use verifier::Verifier;
@@ -41,9 +41,9 @@ struct Authority {
 
 /// What the doctor shows of itself.
 struct ClientCertificate {
-    subject: String,
+    summary: Summary,
     chain: Vec<CertificateDer<'static>>,
-    key: KeyPem,
+    key: PrivateKeyDer<'static>,
 }
 
 impl Tls {
@@ -106,10 +106,9 @@ impl Tls {
     ) -> Result<Self, ConnectionError> {
         let chain = pem::certificates(certificate)?;
         let summary = chain.first().and_then(|first| Summary::of(first));
-        let subject = summary
-            .ok_or_else(|| Self::unusable(&certificate.origin, "what it holds is no X.509 certificate"))?
-            .subject;
-        let client = ClientCertificate { subject, chain, key: key.clone() };
+        let summary = summary
+            .ok_or_else(|| Self::unusable(&certificate.origin, "what it holds is no X.509 certificate"))?;
+        let client = ClientCertificate { summary, chain, key: pem::key(key)? };
         Self::new(self.trusted, Some(client)).map_err(|error| match error {
             ConnectionError::Credential { reason, .. } => {
                 Self::unusable(&format!("{} with {}", certificate.origin, key.origin), &reason)
@@ -134,15 +133,14 @@ impl Tls {
         client: Option<&ClientCertificate>,
     ) -> Result<ClientConfig, ConnectionError> {
         let Some(client) = client else { return Ok(builder.with_no_client_auth()) };
-        let key = pem::key(&client.key)?;
-        builder.with_client_auth_cert(client.chain.clone(), key).map_err(|error| {
+        builder.with_client_auth_cert(client.chain.clone(), client.key.clone_key()).map_err(|error| {
             let reason = match error {
                 rustls::Error::InconsistentKeys(_) => {
                     "the private key is not that of the certificate".to_owned()
                 }
                 error => error.to_string(),
             };
-            Self::unusable(&client.key.origin, &reason)
+            Self::unusable("client certificate", &reason)
         })
     }
 
@@ -159,11 +157,9 @@ impl Tls {
     pub(crate) fn render(&self, config: &mut rdkafka::ClientConfig) {
         let trusted: Vec<_> = self.trusted.iter().map(|authority| authority.certificate.clone()).collect();
         config.set("ssl.ca.pem", pem::of_certificates(&trusted));
-        if let Some(client) = &self.client
-            && let Ok(key) = pem::key(&client.key)
-        {
+        if let Some(client) = &self.client {
             config.set("ssl.certificate.pem", pem::of_certificates(&client.chain));
-            config.set("ssl.key.pem", pem::of_key(&key).expose());
+            config.set("ssl.key.pem", pem::of_key(&client.key).expose());
         }
     }
 }
@@ -195,7 +191,7 @@ impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")
             .field("trusted", &self.trusted.len())
-            .field("client", &self.client.as_ref().map(|client| &client.subject))
+            .field("client", &self.client.as_ref().map(|client| &client.summary.subject))
             .finish()
     }
 }

@@ -63,7 +63,7 @@ impl Verifier {
             Error::InvalidCertificate(
                 CertificateError::Expired | CertificateError::ExpiredContext { .. },
             ) => {
-                format!("certificate {subject} {}", until(summary.not_after, now))
+                format!("certificate {subject} {}", expired(summary.not_after, now))
             }
             Error::InvalidCertificate(
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
@@ -84,7 +84,7 @@ impl Verifier {
             .map(|Authority { summary, origin, .. }| {
                 let origin = origin.as_deref().unwrap_or("the system");
                 let expired = if summary.not_after <= now {
-                    format!(", {}", until(summary.not_after, now))
+                    format!(", {}", expired(summary.not_after, now))
                 } else {
                     String::new()
                 };
@@ -152,7 +152,7 @@ impl fmt::Debug for Verifier {
 }
 
 /// `expired 3 days ago`.
-fn until(not_after: Timestamp, now: Timestamp) -> String {
+pub(super) fn expired(not_after: Timestamp, now: Timestamp) -> String {
     let ago = now.duration_since(not_after);
     let round = SpanRound::new().largest(Unit::Hour).smallest(Unit::Minute);
     let ago = match ago.as_hours() {
@@ -168,4 +168,104 @@ fn until(not_after: Timestamp, now: Timestamp) -> String {
 fn plain_name(name: &str) -> String {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
     inner.trim_matches('"').chars().filter(|c| !c.is_control()).take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+        date_time_ymd,
+    };
+
+    type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+    fn params(name: &str, until: i32) -> CertificateParams {
+        let mut params = CertificateParams::new(vec!["kafka-1".to_owned()]).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(until, 1, 1));
+        params
+    }
+
+    fn authority(name: &str, until: i32, issuer: Option<&Issuer>) -> Issuer {
+        let mut params = params(name, until);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.subject_alt_names.clear();
+        let key = KeyPair::generate().unwrap();
+        match issuer {
+            None => CertifiedIssuer::self_signed(params, key).unwrap(),
+            Some(issuer) => CertifiedIssuer::signed_by(params, key, issuer).unwrap(),
+        }
+    }
+
+    fn broker(issuer: &Issuer) -> CertificateDer<'static> {
+        let key = KeyPair::generate().unwrap();
+        params("broker", 2040).signed_by(&key, issuer).unwrap().der().clone()
+    }
+
+    /// What is said of a chain for `host` in a year, when one authority is trusted.
+    fn said(trusted: &Issuer, chain: &[CertificateDer<'_>], host: &str, year: i16) -> Result<(), String> {
+        let trusted = Authority::of(trusted.der().clone(), Some("ca.crt")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = Verifier::new([trusted].into(), provider);
+        let host = ServerName::try_from(host).unwrap();
+        let now = jiff::civil::date(year, 1, 5).to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
+        let now = std::time::Duration::from_secs(now.as_second().unsigned_abs());
+        let now = UnixTime::since_unix_epoch(now);
+        match verifier.verify_server_cert(&chain[0], &chain[1..], &host, &[], now) {
+            Ok(_) => Ok(()),
+            Err(Error::InvalidCertificate(CertificateError::Other(other))) => Err(other.0.to_string()),
+            Err(error) => panic!("{error:?} is not explained"),
+        }
+    }
+
+    #[test]
+    fn a_chain_is_followed_to_a_trusted_root() {
+        let root = authority("root", 2040, None);
+        let middle = authority("middle", 2040, Some(&root));
+        let broker = broker(&middle);
+        assert_eq!(said(&root, &[broker.clone(), middle.der().clone()], "kafka-1", 2030), Ok(()));
+        let error = said(&root, &[broker], "kafka-1", 2030).unwrap_err();
+        assert_eq!(
+            error,
+            "certificate CN=broker is signed by unknown authority CN=middle (trusted: CN=root from ca.crt)"
+        );
+        let other = authority("other", 2040, None);
+        let (chain, other) = (self::broker(&other), authority("root", 2040, None));
+        let error = said(&other, &[chain], "kafka-1", 2030).unwrap_err();
+        assert!(error.contains("unknown authority CN=other (trusted: CN=root from ca.crt)"), "{error}");
+    }
+
+    #[test]
+    fn what_has_expired_is_said_to_have() {
+        let root = authority("root", 2025, None);
+        let broker = broker(&root);
+        assert_eq!(said(&root, std::slice::from_ref(&broker), "kafka-1", 2024), Ok(()));
+        let error = said(&root, std::slice::from_ref(&broker), "kafka-1", 2025).unwrap_err();
+        assert!(error.ends_with("(trusted: CN=root from ca.crt, expired 4 days ago)"), "{error}");
+        let lasting = authority("root", 2045, None);
+        let broker = self::broker(&lasting);
+        let error = said(&lasting, std::slice::from_ref(&broker), "kafka-1", 2040).unwrap_err();
+        assert_eq!(error, "certificate CN=broker expired 4 days ago");
+        let error = said(&lasting, &[broker], "kafka-1", 2019).unwrap_err();
+        assert_eq!(error, "certificate CN=broker is not valid yet; is the clock here right?");
+    }
+
+    #[test]
+    fn a_name_that_does_not_fit_is_told_with_those_that_do() {
+        let root = authority("root", 2040, None);
+        let broker = broker(&root);
+        for host in ["kafka-2", "127.0.0.1"] {
+            let error = said(&root, std::slice::from_ref(&broker), host, 2030).unwrap_err();
+            assert_eq!(error, format!("certificate CN=broker is not for {host}: it is for kafka-1"));
+        }
+    }
+
+    #[test]
+    fn times_are_told_in_words() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(expired(at(0), at(90 * 60)), "expired 1h 30m ago");
+        assert_eq!(expired(at(0), at(72 * 3600)), "expired 3 days ago");
+    }
 }
