@@ -5,12 +5,13 @@
 //!
 //! In the order of the data's way: `observe` looks at the cluster, `state` takes in what was seen and concludes, with
 //! `alerts` (what the actions log lacks), `advice` (what would help) and `view` (what is told); `term` writes the log
-//! while this instance leads; `engine` wires the tasks.
+//! while this instance leads; `engine` wires the tasks. [`execute`] carries a treatment out.
 
 mod advice;
 mod alerts;
 mod authority;
 mod engine;
+pub mod execute;
 mod observe;
 mod policy;
 mod report;
