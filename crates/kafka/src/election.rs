@@ -13,7 +13,7 @@ use rdkafka::{
     ClientConfig, ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance},
-    error::{KafkaError, KafkaResult},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
 };
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -102,6 +102,13 @@ fn take_part(
                 consumer.context().turn(Standing::Standby);
                 return Err(error);
             }
+            // Said once by librdkafka, which goes on trying.
+            Some(Err(error)) if is_forbidden(&error) => tracing::warn!(
+                group,
+                topic,
+                %error,
+                "this client may not take part in the election; allow it Read of the group, and Describe of the topic"
+            ),
             Some(Err(error)) => tracing::debug!(group, %error, "election"),
             Some(Ok(_)) | None => {}
         }
@@ -109,6 +116,11 @@ fn take_part(
     consumer.context().turn(Standing::Standby);
     // Dropping the consumer leaves the group.
     Ok(())
+}
+
+fn is_forbidden(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
+    matches!(error.rdkafka_error_code(), Some(GroupAuthorizationFailed | TopicAuthorizationFailed))
 }
 
 /// Turns assignments into leadership.
