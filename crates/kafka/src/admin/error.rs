@@ -119,12 +119,33 @@ pub enum ProbeError {
     Other(String),
 }
 
+/// So many addresses with one error, and so many errors, are named: a large cluster is away for one reason, and what is
+/// said of it has to fit into the condition of a resource.
+const NAMED: usize = 5;
+
+/// Attempts by what came of them: `a:9092, b:9092: connection refused; c:9092: no answer within 5s`.
 struct Listed<'a>(&'a [Attempt]);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, attempt) in self.0.iter().enumerate() {
-            write!(f, "{}{attempt}", if i > 0 { "; " } else { "" })?;
+        let mut errors: Vec<(&str, Vec<&str>)> = Vec::new();
+        for Attempt { address, error } in self.0 {
+            match errors.iter_mut().find(|(known, _)| known == error) {
+                Some((_, addresses)) => addresses.push(address),
+                None => errors.push((error, vec![address])),
+            }
+        }
+        for (i, (error, addresses)) in errors.iter().take(NAMED).enumerate() {
+            let named = &addresses[..addresses.len().min(NAMED)];
+            write!(f, "{}{}", if i > 0 { "; " } else { "" }, named.join(", "))?;
+            if addresses.len() > NAMED {
+                write!(f, " and {} more", addresses.len() - NAMED)?;
+            }
+            write!(f, ": {error}")?;
+        }
+        let rest: usize = errors.iter().skip(NAMED).map(|(_, addresses)| addresses.len()).sum();
+        if rest > 0 {
+            write!(f, "; and {rest} more brokers with other errors")?;
         }
         Ok(())
     }
@@ -135,5 +156,28 @@ struct Detail<'a>(&'a Option<String>);
 impl fmt::Display for Detail<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_ref().map_or(Ok(()), |message| write!(f, ": {message}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_brokers_with_one_error_are_told_once() {
+        let attempt =
+            |n: usize, error: &str| Attempt { address: format!("b{n}:9092"), error: error.to_owned() };
+        let told =
+            |attempts: Vec<Attempt>| AdminError::Unreachable { request: "Metadata", attempts }.to_string();
+        assert_eq!(
+            told(vec![attempt(1, "refused"), attempt(2, "no answer"), attempt(3, "refused")]),
+            "Metadata: no broker answered: b1:9092, b3:9092: refused; b2:9092: no answer"
+        );
+        let all = (0..215).map(|n| attempt(n, "refused")).chain((0..10).map(|n| attempt(n, &n.to_string())));
+        let told = told(all.collect());
+        assert!(
+            told.contains("b0:9092, b1:9092, b2:9092, b3:9092, b4:9092 and 210 more: refused; b0:9092: 0; ")
+        );
+        assert!(told.ends_with("; and 6 more brokers with other errors"), "{told}");
     }
 }
