@@ -129,7 +129,10 @@ async fn take_up(
         engine.set_policy(Arc::new(policy.policy));
         return engine;
     }
-    tracing::info!(policy = engine.name(), "name, connection, a Secret of it or topics have changed: starting a new engine");
+    tracing::info!(
+        policy = engine.name(),
+        "name, connection, a Secret of it or topics have changed: starting a new engine"
+    );
     engine.stop().await;
     Supervised::start(policy, fleet.clone(), cancel)
 }
