@@ -15,6 +15,8 @@
 //!
 //! The engine does not execute treatments yet; until it does, tests are the only callers of this module.
 
+mod act;
+mod begin;
 mod clock;
 mod in_words;
 mod limits;

@@ -1,44 +1,31 @@
 //! The loop: look, decide, commit the intent, act, commit the outcome.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
-use doctorkafka_kafka::{AdminError, ClusterAdmin, ConfigResource, PartitionOutcome, TopicPartition};
-use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Outcome, Severity, TopicSeen, TreatmentDetail};
+use doctorkafka_kafka::{AdminError, ClusterAdmin, ConfigResource};
+use doctorkafka_wire::{ActionKind, BrokerId, Outcome, Severity, TreatmentDetail};
 use tokio::sync::watch;
 
 use super::{
-    Author, Clock, Control, ExecutionRule as Rule, Hold, Mandate, Observed, OpenTreatment, Progress, Step,
-    StepLog, StepLogError, Treatment, in_words,
+    Author, Clock, Control, ExecutionRule as Rule, Hold, Mandate, OpenTreatment, Progress, Step, StepLog,
+    Treatment,
+    act::{Failures, REFUSALS},
+    in_words,
     look::Looks,
     next,
-    observed::{Place, at, target},
-    open,
     progress::Meter,
-    step_log::{Records, Request, name},
+    step_log::{Records, name},
     throttle,
 };
 
 /// Between two looks while something is being copied, or was just done.
 const POLL: Duration = Duration::from_millis(200);
 
+/// After a step, before the next look: brokers learn of it one after the other, and an answer may come from any.
+pub(super) const AFTER_STEP: Duration = Duration::from_millis(100);
+
 /// Between two looks while nothing can be done. Every look may be one at the whole cluster then.
-const POLL_IDLE: Duration = Duration::from_secs(1);
-
-/// First and longest pause after a step that failed.
-const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
-
-/// Between two tries to write the log.
-const LOG_RETRY: Duration = Duration::from_millis(500);
-
-/// The commit of an intent may take long, while the log's own leader fails over. A look that is older than this is no
-/// ground to act on.
-const STALE: Duration = Duration::from_secs(5);
-
-/// So many refusals in a row end a treatment: of those that may pass by themselves, and of those that will not.
-const REFUSALS: (u32, u32) = (20, 3);
-
-/// The largest record that the log takes, bytes, with room to spare: what Kafka lets into one batch is 1 MB.
-const MAX_RECORD: usize = 900_000;
+pub(super) const POLL_IDLE: Duration = Duration::from_secs(1);
 
 /// Carries treatments out, one at a time.
 #[derive(Debug)]
@@ -91,7 +78,7 @@ pub enum Ended {
 }
 
 /// Why the loop ends before the treatment does.
-enum Halt {
+pub(super) enum Halt {
     Fenced,
     Interrupted(Hold),
 }
@@ -106,38 +93,14 @@ impl From<Halt> for Ended {
 }
 
 /// What is known while it runs.
-struct Run<'r> {
-    records: Records<'r>,
-    open: OpenTreatment,
+pub(super) struct Run<'r> {
+    pub records: Records<'r>,
+    pub open: OpenTreatment,
     looks: Looks,
     meter: Meter,
-    failures: Failures,
+    pub failures: Failures,
     /// When all was looked at last without finding anything to do.
     fruitless: Option<Duration>,
-}
-
-/// Steps that did not succeed since one did.
-#[derive(Default)]
-struct Failures {
-    /// All of them.
-    tries: u32,
-    /// Those that Kafka refused.
-    refused: u32,
-    /// Those that it will go on refusing, as it says.
-    lasting: u32,
-    last: String,
-}
-
-/// What became of a call.
-enum Answer {
-    Done,
-    /// Kafka did not answer, or not in time: what became of it, the next look tells.
-    Unknown(String),
-    /// Kafka refused it, or a part; whether the same may succeed later.
-    Refused {
-        message: String,
-        retriable: bool,
-    },
 }
 
 impl<A: ClusterAdmin, L: StepLog, C: Clock, M: Mandate> Executor<'_, A, L, C, M> {
@@ -211,117 +174,6 @@ impl<A: ClusterAdmin, L: StepLog, C: Clock, M: Mandate> Executor<'_, A, L, C, M>
             if run.failures.tries >= REFUSALS.1 {
                 return Err(Ended::Interrupted(Hold::new(Rule::RefusedByKafka, run.failures.last)));
             }
-        }
-    }
-
-    /// Records the whole treatment before anything is done.
-    async fn begin(
-        &self,
-        treatment: &Treatment,
-        records: &Records<'_>,
-        looks: &mut Looks,
-        control: &mut watch::Receiver<Control>,
-        progress: &watch::Sender<Progress>,
-    ) -> Result<OpenTreatment, Ended> {
-        loop {
-            self.may_act()?;
-            let told = control.borrow_and_update().clone();
-            if let Some(cancel) = &told.cancel {
-                return Err(self.refuse(records, Hold::new(Rule::Cancelled, cancel.reason.clone())).await);
-            }
-            let hold = if told.paused {
-                Hold::new(Rule::Paused, "paused: not begun until it is lifted")
-            } else {
-                match looks.look(self.admin, self.clock.now(), true).await {
-                    Err(error) => unreachable(&error),
-                    Ok(seen) => match self.first_record(treatment, records, &seen, &told) {
-                        Ok((record, open)) => {
-                            self.append(vec![record]).await?;
-                            return Ok(open);
-                        }
-                        Err(hold) if is_final(hold.rule) => return Err(self.refuse(records, hold).await),
-                        Err(hold) => hold,
-                    },
-                }
-            };
-            progress.send_modify(|progress| progress.hold = Some(hold));
-            self.sleep(POLL_IDLE, control).await;
-        }
-    }
-
-    /// The record that begins it, and what is open with it.
-    fn first_record(
-        &self,
-        treatment: &Treatment,
-        records: &Records<'_>,
-        seen: &Observed,
-        control: &Control,
-    ) -> Result<(ActionRecord, OpenTreatment), Hold> {
-        for change in treatment.changes() {
-            let id = seen.topics.get(&change.topic).map(|topic| topic.id);
-            match seen.place(change, id, control.limits.settle) {
-                Place::Unsettled => {
-                    let message = format!("{}: is not as planned; looking again", at(change));
-                    return Err(Hold::new(Rule::Unsettled, message));
-                }
-                Place::Drifted | Place::Shuffled(_) | Place::Recreated => {
-                    let message = format!("{}: has changed since the treatment was planned", at(change));
-                    return Err(Hold::new(Rule::Drift, message));
-                }
-                Place::Gone | Place::At(_) | Place::Moving(_) | Place::Foreign => {}
-            }
-        }
-        let configs = seen.whole.as_ref().map(|whole| whole.configs.clone()).unwrap_or_default();
-        let brokers = throttle::brokers(treatment);
-        let silent = brokers
-            .iter()
-            .find(|broker| seen.is_up(**broker) && !configs.contains_key(&ConfigResource::Broker(**broker)));
-        if let Some(broker) = silent {
-            let message =
-                format!("broker {broker} does not tell its settings, which have to be known beforehand");
-            return Err(Hold::new(Rule::Unknown, message));
-        }
-        let names: BTreeSet<&String> = treatment.changes().iter().map(|change| &change.topic).collect();
-        let topics = names.into_iter().filter_map(|name| {
-            let topic = seen.topics.get(name)?;
-            Some(TopicSeen { topic: name.clone(), id: format!("{:032x}", topic.id) })
-        });
-        let plan = open::plan(treatment, topics.collect(), &configs);
-        let cause = &treatment.cause().message;
-        let mut sentence = treatment.sentence();
-        sentence.replace_range(..1, "M");
-        let record = records.about(
-            ActionKind::ReassignPartitions,
-            Severity::Info,
-            Outcome::Intended,
-            format!("{sentence}: {cause}"),
-            TreatmentDetail { plan: Some(plan), ..TreatmentDetail::default() },
-        );
-        let bytes = record.encode().len();
-        if bytes > MAX_RECORD {
-            let message = format!(
-                "its record has {} and the log takes {}: larger work comes in waves",
-                in_words::bytes(bytes as u64),
-                in_words::bytes(MAX_RECORD as u64)
-            );
-            return Err(Hold::new(Rule::TooLarge, message));
-        }
-        let open = OpenTreatment::begin(&record);
-        let open = open.ok_or_else(|| Hold::new(Rule::TooLarge, "its record could not be read again"))?;
-        Ok((record, open))
-    }
-
-    async fn refuse(&self, records: &Records<'_>, hold: Hold) -> Ended {
-        let record = records.about(
-            ActionKind::Refused,
-            Severity::Warning,
-            Outcome::Aborted,
-            hold.to_string(),
-            TreatmentDetail::default(),
-        );
-        match self.append(vec![record]).await {
-            Ok(()) => Ended::Refused(hold),
-            Err(halt) => halt.into(),
         }
     }
 
@@ -404,7 +256,7 @@ impl<A: ClusterAdmin, L: StepLog, C: Clock, M: Mandate> Executor<'_, A, L, C, M>
     }
 
     /// A record about the treatment that changes what is known of it.
-    async fn note(
+    pub(super) async fn note(
         &self,
         run: &mut Run<'_>,
         kind: ActionKind,
@@ -438,154 +290,6 @@ impl<A: ClusterAdmin, L: StepLog, C: Clock, M: Mandate> Executor<'_, A, L, C, M>
             Some(why) => Ended::GivenUp { outcome, why, owed },
         })
     }
-
-    /// Says in the log what became of a step that another leader was about to take, as far as a look tells.
-    async fn answer_for_another(&self, run: &mut Run<'_>, seen: &Observed) -> Result<(), Halt> {
-        let Some(unanswered) = run.open.unanswered().cloned() else { return Ok(()) };
-        let shows = |at: &TopicPartition, replicas: &[BrokerId]| {
-            seen.partition(at).is_some_and(|partition| partition.replicas == replicas)
-                || seen.running.get(at).is_some_and(|running| target(running) == replicas)
-        };
-        let at = |topic: &String, partition| TopicPartition { topic: topic.clone(), partition };
-        let detail = &unanswered.detail;
-        let done = detail.configs.is_empty()
-            && detail.reassign.iter().all(|asked| shows(&at(&asked.topic, asked.partition), &asked.replicas))
-            && detail.cancel.iter().all(|name| !seen.running.contains_key(&at(&name.topic, name.partition)))
-            && detail.elect.iter().all(|name| {
-                let partition = seen.partition(&at(&name.topic, name.partition));
-                partition.is_some_and(|partition| partition.leader.as_ref() == partition.replicas.first())
-            });
-        let (outcome, message) = if done {
-            (Outcome::Done, "found done when a doctor took over")
-        } else {
-            (Outcome::Failed, "not known to be wholly done when a doctor took over; decided anew")
-        };
-        let record = run.records.outcome(unanswered.step, unanswered.kind, outcome, message.to_owned());
-        self.append(vec![record.clone()]).await?;
-        run.open.apply(&record);
-        Ok(())
-    }
-
-    /// Commits the intent, makes the call, commits the outcome. True when it did not succeed.
-    async fn act(
-        &self,
-        run: &mut Run<'_>,
-        control: &watch::Receiver<Control>,
-        step: Step,
-        looked: Duration,
-    ) -> Result<bool, Halt> {
-        let Some(request) = Request::of(&step) else { return Ok(false) };
-        let number = run.open.next_step();
-        let intended = run.records.intended(number, &request);
-        self.append(vec![intended.clone()]).await?;
-        run.open.apply(&intended);
-        // The commit may have taken long. What was true before it is checked again, and nothing waits in between.
-        self.may_act()?;
-        let late = self.clock.now().saturating_sub(looked) > STALE;
-        let overtaken = control.has_changed().unwrap_or(false);
-        let answer = if late {
-            Answer::Unknown("not done: the log took so long that the look it rests on is too old".to_owned())
-        } else if overtaken {
-            Answer::Unknown("not done: something else was asked for meanwhile".to_owned())
-        } else {
-            self.call(&step).await
-        };
-        let (outcome, message) = match &answer {
-            Answer::Done => (Outcome::Done, request.message),
-            Answer::Unknown(message) | Answer::Refused { message, .. } => (Outcome::Failed, message.clone()),
-        };
-        let record = run.records.outcome(number, request.kind, outcome, message);
-        self.append(vec![record.clone()]).await?;
-        run.open.apply(&record);
-        Ok(run.failures.count(answer))
-    }
-
-    async fn call(&self, step: &Step) -> Answer {
-        match step {
-            Step::SetThrottle(changes) | Step::RemoveThrottle(changes) => {
-                match self.admin.alter_configs(changes).await {
-                    Ok(()) => Answer::Done,
-                    Err(error) => failed(&error),
-                }
-            }
-            Step::Reassign(changes) => partitions(self.admin.reassign(changes).await),
-            Step::Cancel(which) => {
-                let cancel = |at: &TopicPartition| doctorkafka_kafka::ReassignmentChange {
-                    at: at.clone(),
-                    replicas: None,
-                };
-                let changes: Vec<_> = which.iter().map(cancel).collect();
-                partitions(self.admin.reassign(&changes).await)
-            }
-            Step::Elect(which) => partitions(self.admin.elect_preferred(which).await),
-            Step::Wait(_) | Step::LookAtAll | Step::Skip(_) | Step::Stop(_) | Step::Finish { .. } => {
-                Answer::Done
-            }
-        }
-    }
-
-    /// Waits after a step that failed, longer each time, and gives the treatment up when Kafka keeps refusing.
-    async fn after(
-        &self,
-        run: &mut Run<'_>,
-        control: &mut watch::Receiver<Control>,
-        failed: bool,
-    ) -> Result<(), Halt> {
-        if !failed {
-            return Ok(());
-        }
-        if run.open.stop().is_none() && run.failures.are_too_many() {
-            let stop = doctorkafka_wire::StopDecision {
-                ending: Outcome::Failed,
-                rule: Rule::RefusedByKafka.as_str().to_owned(),
-                message: run.failures.last.clone(),
-                restore: false,
-            };
-            let message = format!("{}: {}", stop.rule, stop.message);
-            let detail = TreatmentDetail { stop: Some(stop), ..TreatmentDetail::default() };
-            return self
-                .note(run, ActionKind::Cancel, Severity::Warning, Outcome::Intended, message, detail)
-                .await;
-        }
-        let pause = RETRY.0.saturating_mul(1 << run.failures.tries.min(8)).min(RETRY.1);
-        self.sleep(pause, control).await;
-        Ok(())
-    }
-
-    fn may_act(&self) -> Result<(), Halt> {
-        if self.mandate.may_act() {
-            return Ok(());
-        }
-        let message = "this instance no longer knows that it leads; whoever does goes on";
-        Err(Halt::Interrupted(Hold::new(Rule::AuthorityLost, message)))
-    }
-
-    /// Commits records, however long it takes and as long as this instance may act.
-    async fn append(&self, records: Vec<ActionRecord>) -> Result<(), Halt> {
-        loop {
-            self.may_act()?;
-            match self.log.append(records.clone()).await {
-                Ok(()) => return Ok(()),
-                Err(StepLogError::Fenced) => return Err(Halt::Fenced),
-                Err(error @ StepLogError::Broken(_)) => {
-                    return Err(Halt::Interrupted(Hold::new(Rule::LogUnavailable, error.to_string())));
-                }
-                Err(StepLogError::Failed(reason)) => {
-                    tracing::warn!(reason, "a treatment waits: the actions log cannot be written");
-                    self.clock.sleep(LOG_RETRY).await;
-                }
-            }
-        }
-    }
-
-    /// Waits, or until something else is asked for.
-    async fn sleep(&self, time: Duration, control: &mut watch::Receiver<Control>) {
-        tokio::select! {
-            biased;
-            () = self.clock.sleep(time) => {}
-            Ok(()) = control.changed() => {}
-        }
-    }
 }
 
 impl Run<'_> {
@@ -595,56 +299,6 @@ impl Run<'_> {
     }
 }
 
-impl Failures {
-    /// Counts refusals in a row; what was not answered is none. True when the step did not succeed.
-    fn count(&mut self, answer: Answer) -> bool {
-        match answer {
-            Answer::Done => {
-                *self = Self::default();
-                return false;
-            }
-            Answer::Unknown(message) => self.last = message,
-            Answer::Refused { message, retriable } => {
-                self.refused += 1;
-                self.lasting += u32::from(!retriable);
-                self.last = message;
-            }
-        }
-        self.tries += 1;
-        true
-    }
-
-    fn are_too_many(&self) -> bool {
-        self.refused >= REFUSALS.0 || self.lasting >= REFUSALS.1
-    }
-}
-
-/// Whether a treatment that was not begun will not be.
-fn is_final(rule: Rule) -> bool {
-    matches!(rule, Rule::Drift | Rule::TooLarge)
-}
-
-fn unreachable(error: &AdminError) -> Hold {
+pub(super) fn unreachable(error: &AdminError) -> Hold {
     Hold::new(Rule::Unreachable, error.to_string())
-}
-
-fn failed(error: &AdminError) -> Answer {
-    match error {
-        AdminError::Refused { .. } | AdminError::Unsupported { .. } => {
-            Answer::Refused { message: error.to_string(), retriable: true }
-        }
-        _ => Answer::Unknown(error.to_string()),
-    }
-}
-
-fn partitions(answer: Result<Vec<PartitionOutcome>, AdminError>) -> Answer {
-    let outcomes = match answer {
-        Ok(outcomes) => outcomes,
-        Err(error) => return failed(&error),
-    };
-    let refused: Vec<_> =
-        outcomes.iter().filter_map(|outcome| Some((&outcome.at, outcome.result.as_ref().err()?))).collect();
-    let Some((at, error)) = refused.first() else { return Answer::Done };
-    let message = format!("{} of {} partitions refused, first {at}: {error}", refused.len(), outcomes.len());
-    Answer::Refused { message, retriable: refused.iter().all(|(_, error)| error.retriable) }
 }

@@ -178,6 +178,28 @@ fn paused_nothing_new_is_begun_and_resumed_it_is_finished() {
 }
 
 #[test]
+fn what_is_asked_for_during_the_commit_of_an_intent_comes_first() {
+    let before = cluster();
+    let treatment = leaderships(&before);
+    let cluster = SimCluster::new(before.clone());
+    let log = SimLog::new(Faults::at(Point::After(1), Fault::Stop));
+    let (tell, told) = watch::channel(Control::default());
+    let mut doctor = pin!(lead(cluster.clone(), log.clone(), Task::New(treatment.clone()), told));
+    while !log.faults().is_stopped() {
+        assert_eq!(poll(doctor.as_mut()), None);
+    }
+    tell.send(Control { paused: true, ..Control::default() }).unwrap();
+    log.faults().release();
+    for _ in 0..20 {
+        assert_eq!(poll(doctor.as_mut()), None);
+    }
+    assert_eq!(log.faults().calls(), 0, "a call while paused");
+    tell.send(Control::default()).unwrap();
+    assert_eq!(work(doctor, log.faults()), Some(Ended::Done { owed: vec![] }));
+    assert_done(&cluster, &log, &before, &treatment, "paused during a commit");
+}
+
+#[test]
 fn tells_how_far_it_is() {
     let mut before = World::new(4);
     before.topic("t", 1, 1, &[(&[1, 2], 40e6), (&[1, 2], 40e6)]);
