@@ -43,18 +43,18 @@ impl Admin {
         address: &str,
         command: &C,
     ) -> Result<AnswerTo<C>, AdminError> {
-        self.command_to(Some(address.to_owned()), command).await
+        self.command_to(Some(address), command).await
     }
 
     async fn command_to<C: Command>(
         &self,
-        mut address: Option<String>,
+        address: Option<&str>,
         command: &C,
     ) -> Result<AnswerTo<C>, AdminError> {
         let deadline = Instant::now() + 2 * self.limits.call;
-        let (mut retries, mut earlier) = (0, None);
+        let (mut retries, mut earlier, mut controller) = (0, None, None::<String>);
         loop {
-            let answer = match self.send(address.as_deref(), command).await {
+            let answer = match self.send(address.or(controller.as_deref()), command).await {
                 Ok(answer) => answer,
                 Err(error) => return Err(unless_uncertain(earlier, error)),
             };
@@ -75,9 +75,9 @@ impl Admin {
             retries += 1;
             self.pause().await;
             if error == ResponseError::NotController
-                && let Ok(controller) = self.controller_address().await
+                && let Ok(found) = self.controller_address().await
             {
-                address = controller;
+                controller = found;
             }
             if Instant::now() >= deadline {
                 return Err(refused);

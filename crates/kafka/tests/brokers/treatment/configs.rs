@@ -1,12 +1,16 @@
 //! Settings.
 
 use super::Patient;
-use crate::support::EVENTUALLY;
+use crate::support::{EVENTUALLY, within};
 use anyhow::Result;
 use doctorkafka_kafka::{AdminError, ClusterAdmin, ConfigChange, ConfigResource};
 use doctorkafka_testbed::wait_until;
 use doctorkafka_wire::BrokerId;
 use std::collections::BTreeMap;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 const LEADER_RATE: &str = "leader.replication.throttled.rate";
 const FOLLOWER_RATE: &str = "follower.replication.throttled.rate";
@@ -121,4 +125,31 @@ pub async fn a_broker_that_is_down_keeps_its_settings_and_others_are_changed(
         assert!(!error.may_have_been_done());
     }
     has(patient, &broker(1), &[]).await
+}
+
+/// Asked in bytes, because ours never asks so: broker 1 for what is set on broker 2, and to change it.
+pub async fn a_broker_neither_tells_nor_changes_the_settings_of_another(patient: &Patient) -> Result<()> {
+    const BROKER: u8 = 4;
+    const INVALID_REQUEST: i16 = 42;
+    let text = |text: &str| [&(text.len() as i16).to_be_bytes(), text.as_bytes()].concat();
+    let one_resource = [&1_i32.to_be_bytes()[..], &[BROKER], &text("2")].concat();
+    let all_keys_no_synonyms = [&(-1_i32).to_be_bytes()[..], &[0]].concat();
+    let delete = [&1_i32.to_be_bytes()[..], &text(LEADER_RATE), &[1], &(-1_i16).to_be_bytes(), &[0]].concat();
+    // DescribeConfigs v1 and IncrementalAlterConfigs v0.
+    for (key, version, rest) in [(32_i16, 1_i16, all_keys_no_synonyms), (44, 0, delete)] {
+        let head =
+            [&key.to_be_bytes()[..], &version.to_be_bytes(), &7_i32.to_be_bytes(), &text("test")].concat();
+        let request = [head, one_resource.clone(), rest].concat();
+        let mut stream = TcpStream::connect(patient.kafka.broker(1).address()).await?;
+        stream.write_i32(i32::try_from(request.len())?).await?;
+        stream.write_all(&request).await?;
+        let mut answer =
+            vec![0; usize::try_from(within("the answer", EVENTUALLY, stream.read_i32()).await??)?];
+        stream.read_exact(&mut answer).await?;
+        // Correlation id, throttle time, number of results, error of the first one.
+        assert_eq!(answer[..4], 7_i32.to_be_bytes());
+        assert_eq!(answer[8..12], 1_i32.to_be_bytes());
+        assert_eq!(answer[12..14], INVALID_REQUEST.to_be_bytes(), "API key {key}");
+    }
+    Ok(())
 }

@@ -123,9 +123,10 @@ fn refused(outcome: &PartitionOutcome) -> &PartitionError {
 async fn kafka_4_3_can_be_treated() -> Result<()> {
     let patient = Patient::new(KafkaVersion::V4_3_1, 5, 1).await?;
     let stuck = patient.topic("stuck", &[4, 5]).await?;
+    while_all_is_well(&patient).await?;
     moves::a_change_that_got_no_answer_may_be_done_later(&patient).await?;
-    what_every_version_does(&patient).await?;
-    moves::a_dead_target_stalls_for_ever_and_cancelling_restores_the_original_set(&patient, 5).await?;
+    patient.kill(5).await?;
+    with_a_broker_down(&patient, 5).await?;
     patient.stop(3).await?;
     moves::superseding_and_then_cancelling_leaves_an_extra_replica(&patient, 5, 3).await?;
     moves::superseding_with_the_same_dead_target_goes_on_waiting(&patient, 5).await?;
@@ -135,20 +136,21 @@ async fn kafka_4_3_can_be_treated() -> Result<()> {
 #[tokio::test]
 async fn kafka_4_1_can_be_treated() -> Result<()> {
     let patient = Patient::new(KafkaVersion::V4_1_2, 4, 2).await?;
-    what_every_version_does(&patient).await?;
-    moves::a_dead_target_stalls_for_ever_and_cancelling_restores_the_original_set(&patient, 4).await
+    while_all_is_well(&patient).await?;
+    patient.stop(4).await?;
+    with_a_broker_down(&patient, 4).await
 }
 
 #[tokio::test]
 async fn kafka_3_9_can_be_treated() -> Result<()> {
     let patient = Patient::new(KafkaVersion::V3_9_2, 4, 2).await?;
     moves::kafka_3_9_itself_would_change_a_replication_factor(&patient).await?;
-    what_every_version_does(&patient).await?;
-    moves::a_dead_target_stalls_for_ever_and_cancelling_restores_the_original_set(&patient, 4).await
+    while_all_is_well(&patient).await?;
+    patient.stop(4).await?;
+    with_a_broker_down(&patient, 4).await
 }
 
-/// The last broker is dead in the end.
-async fn what_every_version_does(patient: &Patient) -> Result<()> {
+async fn while_all_is_well(patient: &Patient) -> Result<()> {
     leaders::another_order_completes_at_once_and_the_election_moves_the_leader(patient).await?;
     leaders::an_election_that_is_not_needed_is_a_success(patient).await?;
     moves::a_move_ends_with_exactly_the_replicas_that_were_asked_for(patient).await?;
@@ -156,12 +158,15 @@ async fn what_every_version_does(patient: &Patient) -> Result<()> {
     moves::errors_come_per_partition(patient).await?;
     moves::a_change_of_the_replication_factor_is_refused(patient).await?;
     configs::throttles_come_and_go_and_other_settings_stay(patient).await?;
+    configs::a_broker_neither_tells_nor_changes_the_settings_of_another(patient).await?;
     configs::the_least_number_in_sync_is_known_wherever_it_was_set(patient).await?;
-    let weighed = sizes::directories_weigh_what_was_written(patient).await?;
+    sizes::directories_weigh_what_was_written(patient).await
+}
 
-    let dead = i32::try_from(patient.kafka.brokers().len())?;
-    patient.kill(dead).await?;
-    sizes::a_broker_that_is_down_is_unreachable_and_harms_no_other(patient, dead, &weighed).await?;
+/// The last broker is the one that is down.
+async fn with_a_broker_down(patient: &Patient, dead: i32) -> Result<()> {
+    sizes::a_broker_that_is_down_is_unreachable_and_harms_no_other(patient, dead).await?;
     configs::a_broker_that_is_down_keeps_its_settings_and_others_are_changed(patient, dead).await?;
-    leaders::a_preferred_leader_that_is_dead_cannot_be_elected_yet(patient, dead).await
+    leaders::a_preferred_leader_that_is_dead_cannot_be_elected_yet(patient, dead).await?;
+    moves::a_dead_target_stalls_for_ever_and_cancelling_restores_the_original_set(patient, dead).await
 }

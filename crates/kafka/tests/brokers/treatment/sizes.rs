@@ -1,6 +1,6 @@
 //! Log directories.
 
-use super::Patient;
+use super::{Patient, at};
 use crate::support::{EVENTUALLY, Writer};
 use anyhow::{Context, Result, ensure};
 use doctorkafka_kafka::{AdminError, ClusterAdmin, LogDir, TopicPartition};
@@ -28,7 +28,7 @@ async fn volume(folder: &Path) -> Result<u64> {
     Ok(blocks.parse::<u64>()? * size.parse::<u64>()?)
 }
 
-pub async fn directories_weigh_what_was_written(patient: &Patient) -> Result<TopicPartition> {
+pub async fn directories_weigh_what_was_written(patient: &Patient) -> Result<()> {
     let last = i32::try_from(patient.kafka.brokers().len())?;
     let weighed = patient.topic("weighed", &[last, 1]).await?;
     let writer = Writer::new(&patient.kafka)?;
@@ -54,13 +54,12 @@ pub async fn directories_weigh_what_was_written(patient: &Patient) -> Result<Top
         assert!(*usable > 0 && usable < total, "{usable} of {total}");
     }
     assert!(bytes(patient, 2, &weighed).await.is_err());
-    Ok(weighed)
+    Ok(())
 }
 
 pub async fn a_broker_that_is_down_is_unreachable_and_harms_no_other(
     patient: &Patient,
     dead: i32,
-    weighed: &TopicPartition,
 ) -> Result<()> {
     let error = patient.admin.log_dirs(BrokerId(dead)).await.expect_err("it is down");
     let AdminError::Unreachable { attempts, .. } = &error else { panic!("{error}") };
@@ -72,7 +71,7 @@ pub async fn a_broker_that_is_down_is_unreachable_and_harms_no_other(
     };
     assert_eq!((attempts.len(), &attempts[0].address), (1, &address));
     assert!(attempts[0].error.contains(reason), "{error}");
-    assert!(bytes(patient, 1, weighed).await? > 0);
+    assert!(bytes(patient, 1, &at("weighed", 0)).await? > 0);
 
     let error = patient.admin.log_dirs(BrokerId(99)).await.expect_err("it never was");
     assert!(error.to_string().contains("broker 99: the cluster does not name it"), "{error}");
