@@ -15,7 +15,11 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The longest line that is read, bytes. A partition of 255 replicas needs some 20 KB.
 const LONGEST_LINE: u64 = 1 << 20;
 
-pub(super) fn read(path: &Path) -> anyhow::Result<Instance> {
+/// Reads an instance from a file, plain or gzip; `-` is standard input.
+///
+/// # Errors
+/// The file cannot be read, or a line of it cannot be; the message names both.
+pub fn read_instance(path: &Path) -> anyhow::Result<Instance> {
     let stdin = path == Path::new("-");
     let name = if stdin { "standard input".to_owned() } else { path.display().to_string() };
     let cannot = || format!("cannot read the instance from {name}");

@@ -3,6 +3,8 @@
 mod input;
 mod summary;
 
+pub use input::read_instance;
+
 use crate::cli::UsageError;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -55,7 +57,7 @@ const INCOMPLETE: u8 = 3;
 /// A file that cannot be read or written, an instance that cannot be, and [`UsageError`].
 pub fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
     let remedy = remedy(arguments)?;
-    let instance = input::read(&arguments.instance)?;
+    let instance = read_instance(&arguments.instance)?;
     let begin = Instant::now();
     let proposal = propose(&instance, &remedy).map_err(|refused| UsageError(refused.message))?;
     let took = begin.elapsed();

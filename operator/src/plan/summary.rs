@@ -22,10 +22,13 @@ pub(super) fn text(instance: &Instance, proposal: &Proposal<'_>, took: Duration)
     let _ = writeln!(
         text,
         "plan: {} partitions change, {moves} replicas are copied, {megabytes:.0} MB, at most {:.0} MB into one broker; \
-         planned in {:.1} ms",
+         planned in {:.2} ms{}",
         proposal.changes().count(),
         proposal.most_into_one(),
         took.as_secs_f64() * 1_000.0,
+        peak_memory()
+            .map(|kib| format!(", {:.1} MB resident at the most", kib * 1.024e-3))
+            .unwrap_or_default(),
     );
     let (before, after) = proposal.balance();
     let _ = writeln!(text, "busiest broker over the average:");
@@ -40,6 +43,13 @@ pub(super) fn text(instance: &Instance, proposal: &Proposal<'_>, took: Duration)
         let _ = writeln!(text, "not met: {more} more");
     }
     text
+}
+
+/// The most memory that this process ever had resident, KiB, where the system tells (proc(5), VmHWM).
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 type Figure = fn(&Balance) -> f64;

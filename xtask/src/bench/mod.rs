@@ -6,6 +6,7 @@ mod engine;
 mod fleet;
 mod latency;
 mod page;
+mod planner;
 mod programs;
 mod registration;
 mod reporter;
@@ -30,6 +31,9 @@ pub struct Arguments {
     /// Simulated brokers for the operator
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=2_000))]
     brokers: u16,
+    /// Folder of planner instances (*.jsonl, *.jsonl.gz) to plan for besides the generated ones
+    #[arg(long, value_name = "DIR")]
+    instances: Option<std::path::PathBuf>,
     /// Write what was measured into docs/reference/benchmarks.md; other parts of it stay
     #[arg(long)]
     write: bool,
@@ -45,6 +49,8 @@ enum Part {
     Engine,
     /// The operator with many brokers
     Fleet,
+    /// Plans for replica moves, in time, memory and quality
+    Planner,
 }
 
 /// Measures and prints.
@@ -75,6 +81,9 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     let mut sections = Vec::new();
     if wanted(Part::Engine) {
         sections.push(engine::measure()?);
+    }
+    if wanted(Part::Planner) {
+        sections.push(planner::measure(&programs, arguments.instances.as_deref()).await?);
     }
     if wanted(Part::Sidecar) {
         sections.push(beside::measure(&programs, Duration::from_secs(60 * arguments.minutes)).await?);
