@@ -17,6 +17,11 @@ const RULE: &str = "rule";
 /// Name of the reason in the evidence of an alert.
 const REASON: &str = "reason";
 
+/// Alerts that are believed to stand open, and rules that are believed to have refused one, whoever wrote them to the log:
+/// more than there are brokers in any cluster, and rules in any release.
+const MOST_OPEN: usize = 10_000;
+const MOST_RULES: usize = 100;
+
 /// A record before it is given its id, time and author.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Draft {
@@ -87,7 +92,9 @@ impl Alerts {
     pub fn apply(&mut self, record: &ActionRecord) {
         self.epoch = self.epoch.max(record.epoch);
         match (record.kind, record.broker) {
-            (kind @ (ActionKind::AlertOverload | ActionKind::AlertUnhealthy), Some(broker)) => {
+            (kind @ (ActionKind::AlertOverload | ActionKind::AlertUnhealthy), Some(broker))
+                if self.brokers.len() < MOST_OPEN || self.brokers.contains_key(&broker) =>
+            {
                 let reason = record.evidence.get(REASON).and_then(|reason| reason.as_str());
                 self.open(broker, kind, record.time, reason.map(str::to_owned));
             }
@@ -103,7 +110,8 @@ impl Alerts {
             }
             (ActionKind::Refused, Some(broker)) => {
                 let rule = record.evidence.get(RULE).and_then(|rule| rule.as_str());
-                if let (Some(alert), Some(rule)) = (self.brokers.get_mut(&broker), rule) {
+                let alert = self.brokers.get_mut(&broker).filter(|alert| alert.refused.len() < MOST_RULES);
+                if let (Some(alert), Some(rule)) = (alert, rule) {
                     alert.refused.insert(rule.to_owned());
                 }
             }

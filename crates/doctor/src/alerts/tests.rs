@@ -148,3 +148,19 @@ fn what_does_not_fit_is_told_when_there_is_room() {
     let gone = |alerts: &mut Alerts, room| kinds(&alerts.reconcile(&world(&[DOWN]), now, room, below)).len();
     assert_eq!((gone(&mut alerts, 1), gone(&mut alerts, 1), gone(&mut alerts, 1)), (1, 1, 0));
 }
+
+#[test]
+fn whatever_stands_in_the_log_costs_bounded_memory() {
+    let mut alerts = Alerts::default();
+    let alert = |id| Draft::new(ActionKind::AlertUnhealthy, Severity::Critical, Some(BrokerId(id)), "");
+    for id in 0..i32::try_from(MOST_OPEN).unwrap() + 100 {
+        alerts.apply(&record(&alert(id), 1));
+    }
+    assert_eq!(alerts.brokers.len(), MOST_OPEN);
+    for rule in 0..MOST_RULES + 100 {
+        let mut refused = Draft::new(ActionKind::Refused, Severity::Warning, Some(BrokerId(1)), "");
+        refused.evidence.insert(RULE.into(), json!(rule.to_string()));
+        alerts.apply(&record(&refused, 1));
+    }
+    assert_eq!(alerts.of(BrokerId(1)).map(|alert| alert.refused.len()), Some(MOST_RULES));
+}
