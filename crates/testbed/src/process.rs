@@ -34,6 +34,8 @@ exec "$@" </dev/null 3<&-"#;
 const TERMINATE_WITHIN: Duration = Duration::from_secs(30);
 /// How long the kernel may take to end a process that was sent SIGKILL.
 const KILL_WITHIN: Duration = Duration::from_secs(10);
+/// How long the threads of a process that was sent SIGSTOP may take to stop.
+const STOPS_WITHIN: Duration = Duration::from_secs(5);
 /// How much of the end of a log goes into an error.
 const LOG_TAIL: u64 = 3_000;
 
@@ -163,12 +165,21 @@ impl Process {
         self.wait(KILL_WITHIN).await
     }
 
-    /// Stops the process where it stands (SIGSTOP), like a machine that hangs.
+    /// Stops the process where it stands (SIGSTOP), like a machine that hangs. When this returns, none of its threads runs
+    /// any more; on a busy machine some do so for a moment after the signal.
     ///
     /// # Errors
-    /// It has ended.
+    /// It has ended, or has not stopped within 5 s.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        let deadline = Instant::now() + STOPS_WITHIN;
+        while !has_stopped(self.pid()) {
+            if Instant::now() > deadline {
+                bail!("{} has not stopped within {} s", self.name, STOPS_WITHIN.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Lets a paused process go on (SIGCONT).
@@ -286,6 +297,17 @@ impl Drop for Scratch {
             tracing::warn!(path = %self.path.display(), %error, "a testbed's directory may be left behind");
         }
     }
+}
+
+/// Whether no thread of a process runs: each is stopped or has ended (proc_pid_stat(5)).
+fn has_stopped(pid: i32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The name stands in brackets and may contain any. A thread that is gone has no state.
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+        matches!(state, None | Some('T' | 't' | 'X' | 'Z'))
+    })
 }
 
 /// The path of a program: as given if it has a slash in it, else the first match in `PATH`.
