@@ -85,8 +85,8 @@ pub(super) enum LinkError {
     #[error("{0}")]
     Authentication(String),
     #[error(
-        "the connection was closed at its first request: this listener seems to ask for SASL authentication, and none \
-         is set"
+        "the connection was closed at its first request: the broker is ending, or this listener asks for SASL \
+         authentication, and none is set"
     )]
     Unwelcome,
     #[error("the answer is not Kafka's: {0}")]

@@ -188,7 +188,7 @@ async fn mistakes_are_explained(kafka: &KafkaCluster) -> Result<()> {
             to(kafka, "MUTUAL")?.with_tls(mutual_tls(right, &other)?),
             "TLS: the broker does not accept the client certificate CN=doctor",
         ),
-        (to(kafka, "SASL")?, "this listener seems to ask for SASL authentication, and none is set"),
+        (to(kafka, "SASL")?, "or this listener asks for SASL authentication, and none is set"),
         (
             to(kafka, "SASL")?.with_sasl(sasl(Plain, "wrong")?),
             "SASL PLAIN as user doctor: SaslAuthenticationFailed: Authentication failed: Invalid username or password",
