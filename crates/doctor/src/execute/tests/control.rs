@@ -102,8 +102,12 @@ fn a_cancellation_survives_a_crash_at_every_point() {
         let (tell, told) = watch::channel(Control::default());
         let mut doctor = pin!(lead(cluster.clone(), log.clone(), Task::New(treatment.clone()), told));
         let mut ended = None;
-        while ended.is_none() && !log.faults().is_stopped() {
+        for turn in 0.. {
+            assert!(turn < TURNS, "a doctor that never ends");
             ended = poll(doctor.as_mut());
+            if ended.is_some() || log.faults().is_stopped() {
+                break;
+            }
             if half_way(&treatment)(&cluster.world()) && tell.borrow().cancel.is_none() {
                 tell.send(cancel(true)).unwrap();
             }

@@ -26,7 +26,7 @@ fn outage() -> impl Strategy<Value = (i32, u64, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn doctors_die_in_a_row_and_calls_come_late(

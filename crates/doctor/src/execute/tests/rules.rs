@@ -235,6 +235,11 @@ fn foreign_reassignments_are_waited_for() {
     holds(&one_move(), Rule::ForeignReassignment, "t-0", |seen| {
         running(seen, 0, &[1, 2, 6, 3], &[6], &[3]);
     });
+    // That needs no look at everything to be known.
+    let mut seen = seen();
+    running(&mut seen, 0, &[1, 2, 6, 3], &[6], &[3]);
+    seen.whole = None;
+    assert!(matches!(step(&one_move(), &seen), Step::Wait(Hold { rule: Rule::ForeignReassignment, .. })));
 }
 
 #[test]
