@@ -173,13 +173,13 @@ async fn kafka_that_is_away(world: &World) {
     let reachable = world.wait_for("away", "Reachable", "False Unreachable", 20 * SECOND).await;
     assert!(reachable.contains(&address), "{reachable}");
     world.wait_for("away", "Ready", "False KafkaUnreachable", SECOND).await;
-    let acting = world.wait_for("away", "Acting", "False RecommendOnly", SECOND).await;
-    assert!(acting.contains("mode Auto: this release only recommends"), "{acting}");
+    let acting = world.wait_for("away", "Acting", "False NothingToDo", SECOND).await;
+    assert!(acting.contains("mode Auto: hands leaderships"), "{acting}");
 
     world.patch("away", json!({"metadata": {"annotations": {"doctorkafka.dev/paused": "true"}}})).await;
     world.wait_for("away", "Acting", "False Paused", 3 * SECOND).await;
     world.patch("away", json!({"metadata": {"annotations": {"doctorkafka.dev/paused": null}}})).await;
-    world.wait_for("away", "Acting", "False RecommendOnly", 3 * SECOND).await;
+    world.wait_for("away", "Acting", "False NothingToDo", 3 * SECOND).await;
 }
 
 async fn secrets_that_are_missing(world: &World) {

@@ -10,12 +10,15 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 
 use crate::{
     Authority, DoctorReport, Policy,
+    execute::Ended,
     observe::{Clock, Observer, Sight},
     state::EngineState,
     term::{TAIL, Term, TermEvent},
+    therapy::Therapy,
 };
 
 /// How often what has come in is turned into a diagnosis.
@@ -79,6 +82,7 @@ impl Doctor {
             metrics: None,
             log: None,
             term: None,
+            therapy: None,
             pause: Pause::default(),
             orphaned: false,
         };
@@ -97,6 +101,8 @@ struct Engine {
     metrics: Option<mpsc::Receiver<MetricsEvent>>,
     log: Option<mpsc::Receiver<LogEvent>>,
     term: Option<Term>,
+    /// The treatment under way. It ends with the term.
+    therapy: Option<Therapy>,
     pause: Pause,
     /// Nobody is left who could say whether this instance leads.
     orphaned: bool,
@@ -109,7 +115,7 @@ impl Engine {
         let outcome = cancel.run_until_cancelled(self.work(seen)).await;
         // When all are told to end, the readers may be quicker than this task.
         if let Some(why) = outcome.filter(|_| !cancel.is_cancelled()) {
-            tracing::error!(policy = self.state.policy().name, "the engine ends: {why}");
+            error!(policy = self.state.policy().name, "the engine ends: {why}");
         }
     }
 
@@ -139,6 +145,7 @@ impl Engine {
                     self.hear_log(event);
                 }
                 event = told(&mut self.term) => self.hear_term(event),
+                ended = finished(&mut self.therapy) => self.hear_end(ended),
                 // Without an adapter the last policy and the last conflict stand.
                 Ok(()) = self.settings.policy.changed() => {
                     let policy = self.settings.policy.borrow_and_update().clone();
@@ -186,7 +193,7 @@ impl Engine {
             self.pause = Pause::default();
         }
         if in_conflict || authority == Authority::Standby {
-            self.term = None;
+            self.end_term();
             return;
         }
         // Once fenced, only a new election brings a new term. An uncertain leader keeps its term and begins none.
@@ -195,11 +202,7 @@ impl Engine {
             return;
         }
         if let Some(cluster_id) = self.state.cluster_id() {
-            tracing::info!(
-                policy = self.state.policy().name,
-                identity = self.settings.identity,
-                "taking over"
-            );
+            info!(policy = self.state.policy().name, identity = self.settings.identity, "taking over");
             let topic = self.state.policy().topics.actions_log.clone();
             let cancel = self.cancel.child_token();
             self.term = Some(Term::start(self.settings.connection.clone(), topic, cluster_id, cancel));
@@ -210,28 +213,75 @@ impl Engine {
     fn hear_term(&mut self, event: TermEvent) {
         match &event {
             TermEvent::Committed(_) => self.pause = Pause::default(),
-            TermEvent::Fenced => tracing::warn!(
+            TermEvent::Fenced => warn!(
                 policy = self.state.policy().name,
                 identity = self.settings.identity,
                 "fenced: another doctor has taken the actions log over; standing by"
             ),
             TermEvent::Broken => self.pause.begin(self.clock.now()),
-            TermEvent::Opened(_) | TermEvent::Failed(_) | TermEvent::LeftOut => {}
+            TermEvent::Opened(_) | TermEvent::Stepped(_) | TermEvent::Failed(_) | TermEvent::LeftOut => {}
         }
         if matches!(event, TermEvent::Fenced | TermEvent::Broken) {
-            self.term = None;
+            self.end_term();
         }
         self.state.hear_term(event);
+    }
+
+    fn end_term(&mut self) {
+        self.term = None;
+        self.therapy = None;
+    }
+
+    fn hear_end(&mut self, ended: Option<Ended>) {
+        let Some(therapy) = self.therapy.take() else { return };
+        // What the treatment wrote last is known before another is thought of.
+        while let Some(event) = self.term.as_mut().and_then(|term| term.events.try_recv().ok()) {
+            self.hear_term(event);
+        }
+        let policy = &self.state.policy().name;
+        match ended {
+            Some(Ended::Done { .. }) => info!(policy, "done: {}", therapy.sentence),
+            Some(Ended::GivenUp { why, .. }) => warn!(policy, "given up: {}: {why}", therapy.sentence),
+            Some(Ended::Refused(hold)) => {
+                warn!(policy, "not begun: {}: {hold}", therapy.sentence);
+                self.state.hold_off(self.clock.now());
+            }
+            Some(Ended::Interrupted(hold)) => {
+                warn!(policy, "interrupted: {}: {hold}", therapy.sentence);
+                self.state.hold_off(self.clock.now());
+            }
+            Some(Ended::Fenced) => {}
+            None => {
+                error!(policy, "the task of a treatment has failed: {}", therapy.sentence);
+                self.state.hold_off(self.clock.now());
+            }
+        }
+    }
+
+    /// Begins the treatment that is due, and keeps the one under way to what the policy wants now.
+    fn treat(&mut self, now: Moment, wall: Timestamp) {
+        let leads = *self.settings.authority.borrow() == Authority::Leading && !self.orphaned;
+        if let (Some(term), None, true) = (&self.term, &self.therapy, leads)
+            && let Some((task, author)) = self.state.due_treatment(now, wall)
+        {
+            let connection = &self.settings.connection;
+            let authority = self.settings.authority.clone();
+            let therapy =
+                Therapy::start(connection, term.step_log(), authority, author, task, self.state.control());
+            info!(policy = self.state.policy().name, "begins: {}", therapy.sentence);
+            self.therapy = Some(therapy);
+        }
+        if let Some(therapy) = &self.therapy {
+            therapy.control(self.state.control());
+        }
+        self.state.set_treatment(self.therapy.as_ref().map(Therapy::view));
     }
 
     fn hear_log(&mut self, event: LogEvent) {
         // What this leader takes for told is not in the new log. The next term reads it and tells what it lacks.
         if matches!(event, LogEvent::Restarted) && self.state.leads() {
-            tracing::warn!(
-                policy = self.state.policy().name,
-                "the actions log was made anew: taking over again"
-            );
-            self.term = None;
+            warn!(policy = self.state.policy().name, "the actions log was made anew: taking over again");
+            self.end_term();
             self.state.end_term();
         }
         self.state.log(event);
@@ -247,6 +297,7 @@ impl Engine {
                 tracing::debug!(policy = self.state.policy().name, "the term is over: a record is put off");
             }
         }
+        self.treat(now, wall);
         self.state.set_waiting(self.term.as_ref().map_or(0, Term::waiting));
         self.silent.send_if_modified(|silent| {
             let worth_probing = self.state.worth_probing(now);
@@ -289,6 +340,13 @@ async fn next<T>(channel: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
 async fn many<T>(channel: &mut Option<mpsc::Receiver<T>>, into: &mut Vec<T>) -> usize {
     match channel {
         Some(channel) => channel.recv_many(into, 256).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn finished(therapy: &mut Option<Therapy>) -> Option<Ended> {
+    match therapy {
+        Some(therapy) => therapy.ended().await,
         None => std::future::pending().await,
     }
 }

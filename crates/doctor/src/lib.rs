@@ -5,18 +5,22 @@
 //!
 //! In the order of the data's way: `observe` looks at the cluster, `state` takes in what was seen and concludes, with
 //! `alerts` (what the actions log lacks), `advice` (what would help) and `view` (what is told); `term` writes the log
-//! while this instance leads; `engine` wires the tasks. [`execute`] carries a treatment out.
+//! while this instance leads; `engine` wires the tasks. [`execute`] carries a treatment out, as a `therapy` beside the
+//! engine, and `loans` knows what is to be given back. `ledger` is what the log says of all this.
 
 mod advice;
 mod alerts;
 mod authority;
 mod engine;
 pub mod execute;
+mod ledger;
+mod loans;
 mod observe;
 mod policy;
 mod report;
 mod state;
 mod term;
+mod therapy;
 mod view;
 
 pub use authority::Authority;
@@ -24,4 +28,5 @@ pub use engine::{Doctor, DoctorSettings};
 pub use policy::{Policy, PolicyError, Topics};
 pub use report::{
     Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, Refusal, Role, SkipReason, Summary,
+    TreatmentView,
 };

@@ -1,8 +1,11 @@
 //! The validated policy: what the engine is asked to do, with every value parsed once.
 
-use doctorkafka_api::{EffectiveMode, KafkaHealthPolicySpec, Mode, Thresholds};
+use doctorkafka_api::{EffectiveMode, KafkaHealthPolicySpec, Maintenance, Mode, Thresholds};
 use doctorkafka_diagnosis::{Detection, Threshold};
 use doctorkafka_wire::BrokerId;
+use std::time::Duration;
+
+use crate::execute::Limits;
 
 /// A field of a policy that cannot be, and why.
 pub use doctorkafka_api::Violation as PolicyError;
@@ -20,6 +23,12 @@ pub struct Policy {
     pub detection: Detection,
     /// How far the doctor may go in relieving a broker of leadership.
     pub leadership: EffectiveMode,
+    /// How much treatment at once.
+    pub limits: Limits,
+    /// Pause after a treatment before the next one.
+    pub cooldown: Duration,
+    /// When no treatment is begun.
+    pub maintenance: Maintenance,
 }
 
 /// Names of the doctor's own topics.
@@ -59,6 +68,13 @@ impl Policy {
                 maintenance: spec.maintenance.brokers.iter().copied().map(BrokerId).collect(),
             },
             leadership: mode.into(),
+            limits: Limits {
+                moves_per_broker: spec.limits.moves_per_broker as usize,
+                moves_per_cluster: spec.limits.moves_per_cluster as usize,
+                ..Limits::default()
+            },
+            cooldown: spec.limits.cooldown.to_std(),
+            maintenance: spec.maintenance.clone(),
         })
     }
 

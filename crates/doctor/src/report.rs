@@ -27,6 +27,8 @@ pub struct DoctorReport {
     pub advice: Vec<Advice>,
     /// Why nothing is recommended for a broker that needs it.
     pub refusals: Vec<Refusal>,
+    /// The treatment that is being carried out.
+    pub treatment: Option<TreatmentView>,
     /// Newest records of the actions log, oldest first, at most [`DoctorReport::RECENT_ACTIONS`].
     pub actions: Arc<[ActionRecord]>,
     /// Counted since the engine started.
@@ -180,6 +182,22 @@ pub struct Refusal {
     pub rule: &'static str,
     /// Which rule, on what, with the number that broke it, and what would lift it.
     pub message: String,
+}
+
+/// A treatment that is being carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TreatmentView {
+    /// SHA-256 that names it, as in the records of the actions log.
+    pub digest: String,
+    /// `moving the leadership of 12 partitions`.
+    pub message: String,
+    /// Partitions that are as planned.
+    pub done: usize,
+    /// Partitions in all.
+    pub partitions: usize,
+    /// Why nothing is begun at the moment: rule and message.
+    pub hold: Option<String>,
 }
 
 /// Counts since the engine started.

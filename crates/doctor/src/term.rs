@@ -8,7 +8,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::alerts::Alerts;
+use crate::{
+    execute::StepLogError,
+    ledger::Ledger,
+    therapy::{StepRequest, StepSender},
+};
 
 /// Records that may wait while the log's own leader fails over. At the rate of decisions this is hours.
 const OUTBOX: usize = 1_000;
@@ -25,9 +29,11 @@ const RETRY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) enum TermEvent {
     /// The log is open, older leaders are fenced, and this is what it says.
-    Opened(Alerts),
+    Opened(Box<Ledger>),
     /// Records are in the log.
     Committed(Vec<ActionKind>),
+    /// Records of a treatment are in the log.
+    Stepped(Vec<ActionRecord>),
     /// The log could not be opened, read or written. It is tried again.
     Failed(String),
     /// A record can never be written, and was left out.
@@ -45,6 +51,7 @@ pub(crate) struct Term {
     waiting: Arc<Semaphore>,
     /// What it tells.
     pub events: mpsc::Receiver<TermEvent>,
+    steps: mpsc::Sender<StepRequest>,
     cancel: CancellationToken,
 }
 
@@ -57,15 +64,16 @@ impl Term {
         cancel: CancellationToken,
     ) -> Self {
         let (outbox, records) = mpsc::channel(OUTBOX);
+        let (steps, requests) = mpsc::channel(1);
         let (events, told) = mpsc::channel(64);
         let waiting = Arc::new(Semaphore::new(OUTBOX));
         let scribe = Scribe { connection, topic, cluster_id, events, waiting: waiting.clone() };
         let token = cancel.clone();
         tokio::spawn(async move {
             // An append that is under way at the end of a term is finished by the writer itself, or fenced.
-            token.run_until_cancelled(scribe.run(records)).await;
+            token.run_until_cancelled(scribe.run(records, requests)).await;
         });
-        Self { outbox, waiting, events: told, cancel }
+        Self { outbox, waiting, events: told, steps, cancel }
     }
 
     /// Puts a record into the outbox; false when it is full, or when the term is over and about to say so.
@@ -76,6 +84,11 @@ impl Term {
             permit.forget();
         }
         sent
+    }
+
+    /// The way for a treatment's records, which are committed before anything goes on.
+    pub fn step_log(&self) -> StepSender {
+        StepSender(self.steps.clone())
     }
 
     /// How many records it takes at present.
@@ -104,13 +117,22 @@ struct Scribe {
 }
 
 impl Scribe {
-    async fn run(self, mut records: mpsc::Receiver<ActionRecord>) {
+    async fn run(self, mut records: mpsc::Receiver<ActionRecord>, mut steps: mpsc::Receiver<StepRequest>) {
         let mut writer = self.open().await;
-        let alerts = self.read().await;
-        self.tell(TermEvent::Opened(alerts)).await;
+        let ledger = self.read().await;
+        self.tell(TermEvent::Opened(Box::new(ledger))).await;
         let mut batch = Vec::with_capacity(BATCH);
-        while records.recv_many(&mut batch, BATCH).await > 0 {
-            if let Err(end) = self.append(&mut writer, &mut batch).await {
+        loop {
+            let written = tokio::select! {
+                count = records.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.append(&mut writer, &mut batch).await
+                }
+                Some(request) = steps.recv() => self.append_step(&mut writer, request).await,
+            };
+            if let Err(end) = written {
                 return self.tell(end).await;
             }
         }
@@ -133,10 +155,10 @@ impl Scribe {
     }
 
     /// Reads the log to its end. Nothing of older leaders can be added to it any more.
-    async fn read(&self) -> Alerts {
+    async fn read(&self) -> Ledger {
         loop {
-            if let Some(alerts) = self.read_to_the_end().await {
-                return alerts;
+            if let Some(ledger) = self.read_to_the_end().await {
+                return ledger;
             }
             warn!(topic = self.topic, "the reader of the actions log has ended early, trying again");
             tokio::time::sleep(RETRY).await;
@@ -145,16 +167,16 @@ impl Scribe {
 
     /// `None` when the reader ends before it has read everything: a part of the log would look like a log in which most
     /// alerts were never raised.
-    async fn read_to_the_end(&self) -> Option<Alerts> {
-        let mut alerts = Alerts::default();
+    async fn read_to_the_end(&self) -> Option<Ledger> {
+        let mut ledger = Ledger::default();
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
         let mut log = ActionLogReader::start(self.connection.clone(), &self.topic, TAIL, stop);
         loop {
             match log.recv().await? {
-                LogEvent::Record { record, .. } => alerts.apply(&record),
-                LogEvent::CaughtUp => return Some(alerts),
-                LogEvent::Restarted => alerts = Alerts::default(),
+                LogEvent::Record { record, .. } => ledger.apply(&record),
+                LogEvent::CaughtUp => return Some(ledger),
+                LogEvent::Restarted => ledger = Ledger::default(),
                 LogEvent::Skipped { .. } => {}
                 LogEvent::Lost { error } => {
                     self.tell(TermEvent::Failed(format!("cannot read the actions log: {error}"))).await;
@@ -199,6 +221,45 @@ impl Scribe {
             }
         }
         Ok(())
+    }
+
+    /// Appends a treatment's records, however long that takes, and says so to whoever waits for it.
+    ///
+    /// # Errors
+    /// How the term ends, when the log cannot be written any more.
+    async fn append_step(&self, writer: &mut ActionLogWriter, request: StepRequest) -> Result<(), TermEvent> {
+        // Nobody waits any more when the treatment's task has ended meanwhile.
+        let answer = |answer| {
+            let _ = request.done.send(answer);
+        };
+        loop {
+            match writer.append(request.records.clone()).await {
+                Ok(()) => {
+                    self.tell(TermEvent::Stepped(request.records)).await;
+                    answer(Ok(()));
+                    return Ok(());
+                }
+                Err(AppendError::Fenced) => {
+                    answer(Err(StepLogError::Fenced));
+                    return Err(TermEvent::Fenced);
+                }
+                Err(error @ AppendError::Broken { .. }) => {
+                    warn!(%error, "this term has ended while a treatment was under way");
+                    answer(Err(StepLogError::Broken(error.to_string())));
+                    return Err(TermEvent::Broken);
+                }
+                Err(error @ AppendError::TooLarge { .. }) => {
+                    warn!(%error, "a treatment's record is too large for the actions log, so nothing is done");
+                    answer(Err(StepLogError::Broken(error.to_string())));
+                    return Ok(());
+                }
+                Err(error @ AppendError::Failed { .. }) => {
+                    warn!(%error, "cannot write a treatment's step to the actions log, trying again");
+                    self.tell(TermEvent::Failed(error.to_string())).await;
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
     }
 
     async fn tell(&self, event: TermEvent) {

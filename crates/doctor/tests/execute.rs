@@ -83,7 +83,7 @@ impl Patient {
             .collect();
         let outcomes = patient.admin.reassign(&changes).await?;
         ensure!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "{outcomes:?}");
-        patient.settled(|partition| before(partition)).await?;
+        patient.settled(before).await?;
         let all: Vec<TopicPartition> = (0..PARTITIONS).map(at).collect();
         patient.admin.elect_preferred(&all).await?;
         let mut producer = patient.kafka.tool("org.apache.kafka.tools.ProducerPerformance");

@@ -28,11 +28,17 @@ pub enum Rule {
     NothingToMove,
     /// No healthy broker with an in-sync replica has room.
     NoEligibleTarget,
+    /// The cluster is left alone for a while after a treatment.
+    CoolDown,
+    /// Planned work on the cluster is under way, by the policy.
+    MaintenanceWindow,
+    /// Cruise Control looks after the cluster, and cancels reassignments that it did not start.
+    CruiseControl,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::TooManyOverloaded,
         Self::TooManyUnhealthy,
         Self::StaleData,
@@ -41,6 +47,9 @@ impl Rule {
         Self::LeadershipDoesNotHelp,
         Self::NothingToMove,
         Self::NoEligibleTarget,
+        Self::CoolDown,
+        Self::MaintenanceWindow,
+        Self::CruiseControl,
     ];
 
     /// The name in conditions, metrics and records.
@@ -54,6 +63,9 @@ impl Rule {
             Self::LeadershipDoesNotHelp => "LeadershipDoesNotHelp",
             Self::NothingToMove => "NothingToMove",
             Self::NoEligibleTarget => "NoEligibleTarget",
+            Self::CoolDown => "CoolDown",
+            Self::MaintenanceWindow => "MaintenanceWindow",
+            Self::CruiseControl => "CruiseControl",
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::fleet::PolicyView;
 use doctorkafka_diagnosis::BrokerState;
-use doctorkafka_doctor::{Advice, DoctorReport, KafkaView, Refusal, Role, Summary};
+use doctorkafka_doctor::{Advice, DoctorReport, KafkaView, Refusal, Role, Summary, TreatmentView};
 use doctorkafka_wire::{ActionRecord, Outcome, Severity};
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -52,6 +52,7 @@ pub(super) fn section(policy: &PolicyView, index: usize, now: Timestamp) -> Mark
                     (facts(report, now))
                     (tiles(&report.summary))
                     (brokers::table(&report.brokers, now))
+                    (treatment(report.treatment.as_ref()))
                     (advice(&report.advice, &report.refusals))
                     (actions(&report.actions, now))
                 }
@@ -126,6 +127,19 @@ fn tiles(summary: &Summary) -> Markup {
                     strong { (count) } " "
                     span { span aria-hidden="true" { (sign(state)) " " } (state.as_str().to_uppercase()) }
                 }
+            }
+        }
+    }
+}
+
+fn treatment(treatment: Option<&TreatmentView>) -> Markup {
+    html! {
+        @if let Some(treatment) = treatment {
+            h3 { "Treatment" }
+            p.treatment {
+                strong { "Under way: " } (treatment.message) ", " (treatment.done) " of " (treatment.partitions) " partitions done"
+                @if let Some(hold) = &treatment.hold { "; waits: " (hold) }
+                " " span.rule { "digest " (treatment.digest.get(..12).unwrap_or(&treatment.digest)) }
             }
         }
     }

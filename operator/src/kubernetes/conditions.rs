@@ -145,16 +145,29 @@ fn acting(facts: &Facts) -> State {
     if facts.conflict().is_some() || (facts.problem.is_some() && facts.report.is_none()) {
         return is_not("NotReady", "see the condition Ready".into());
     }
-    match status::spec_mode(facts) {
+    if let Some(treatment) = facts.report.as_ref().and_then(|report| report.treatment.as_ref()) {
+        let (done, all, what) = (treatment.done, treatment.partitions, &treatment.message);
+        let hold = treatment.hold.as_ref().map(|hold| format!("; {hold}")).unwrap_or_default();
+        let message = format!("{what}: {done} of {all} partitions done{hold}");
+        return State::new("Acting", "True", "Treating", message);
+    }
+    match status::leadership_mode(facts) {
         Mode::Observe => {
             is_not("ObserveOnly", "mode Observe: diagnoses and alerts, recommends nothing".into())
         }
         Mode::Recommend => {
             is_not("RecommendOnly", "mode Recommend: says what would help and does nothing".into())
         }
-        mode @ (Mode::Approve | Mode::Auto) => {
-            is_not("RecommendOnly", format!("mode {mode}: this release only recommends, so nothing is done"))
-        }
+        Mode::Approve => is_not(
+            "RecommendOnly",
+            "mode Approve: this release takes no approvals yet, so it only recommends".into(),
+        ),
+        Mode::Auto => is_not(
+            "NothingToDo",
+            "mode Auto: hands leaderships of an overloaded broker over and gives them back; this release only recommends \
+             other treatments"
+                .into(),
+        ),
     }
 }
 

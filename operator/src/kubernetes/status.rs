@@ -8,7 +8,8 @@ use super::{
     facts::{Facts, about},
 };
 use doctorkafka_api::{
-    BrokerStatus, EffectiveMode, KafkaHealthPolicyStatus, KafkaStatus, LastAction, Mode, Summary,
+    BrokerStatus, EffectiveMode, KafkaHealthPolicySpec, KafkaHealthPolicyStatus, KafkaStatus, LastAction,
+    Mode, Summary,
 };
 use doctorkafka_doctor::{BrokerView, DoctorReport};
 use doctorkafka_wire::ActionKind;
@@ -35,9 +36,11 @@ pub(super) fn project(
         kafka: facts.report.as_ref().and_then(|report| kafka(report)),
         summary: report.map(|report| summary(report)),
         mode,
-        // Nothing is carried out by this release, whatever the mode.
-        acting: None,
+        acting: report
+            .and_then(|report| report.treatment.as_ref())
+            .map(|treatment| treatment.message.clone()),
         brokers: report.map(|report| brokers(report)).unwrap_or_default(),
+        // No KafkaReassignment is made by this release.
         active_plan: None,
         last_action: report.and_then(|report| last_action(report)).or_else(|| before.last_action.clone()),
     };
@@ -49,9 +52,10 @@ pub(super) fn project(
     .bounded()
 }
 
-/// A mode as it stands in a spec.
-pub(super) fn spec_mode(facts: &Facts) -> Mode {
-    facts.object.spec.as_ref().map(|spec| spec.mode).unwrap_or_default()
+/// How far the doctor may go with leaderships, the only treatment that this release carries out.
+pub(super) fn leadership_mode(facts: &Facts) -> Mode {
+    let mode = |spec: &KafkaHealthPolicySpec| spec.remedies.leadership.mode.unwrap_or(spec.mode);
+    facts.object.spec.as_ref().map(mode).unwrap_or_default()
 }
 
 /// A moment in whole seconds.

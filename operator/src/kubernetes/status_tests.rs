@@ -63,6 +63,7 @@ fn report(brokers: Vec<BrokerView>) -> DoctorReport {
         },
         brokers,
         advice: Vec::new(),
+        treatment: None,
         refusals: Vec::new(),
         actions: Arc::from([]),
         counters: Counters::default(),
@@ -272,8 +273,8 @@ fn a_fenced_doctor_is_not_ready() {
 fn acting_says_how_far_the_doctor_goes() {
     for (mode, reason, word) in [
         ("Observe", "ObserveOnly", "recommends nothing"),
-        ("Approve", "RecommendOnly", "mode Approve: this release only recommends"),
-        ("Auto", "RecommendOnly", "mode Auto: this release only recommends"),
+        ("Approve", "RecommendOnly", "takes no approvals yet"),
+        ("Auto", "NothingToDo", "mode Auto: hands leaderships"),
     ] {
         let mut facts = facts(Some(healthy()));
         facts.object = Arc::new(PolicyObject::read(&object(mode)).unwrap());

@@ -99,6 +99,7 @@ pub fn report(policy: &str, brokers: Vec<BrokerView>) -> DoctorReport {
         },
         brokers,
         advice: Vec::new(),
+        treatment: None,
         refusals: Vec::new(),
         actions: Arc::from([]),
         counters: Counters {

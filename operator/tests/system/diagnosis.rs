@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::world::{World, alerts, of_kind, state_of};
 
 /// Speaks for a broker's sidecar, with the CPU that the test wants.
-struct Reporter {
+pub struct Reporter {
     publisher: ReportPublisher,
     broker: BrokerId,
     sequence: u64,
@@ -17,14 +17,14 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn new(world: &World, id: i32) -> Self {
+    pub fn new(world: &World, id: i32) -> Self {
         let connection = Connection::new(&world.kafka.bootstrap(), "test").unwrap();
         let publisher = ReportPublisher::start(&connection, "_doctor_metrics", BrokerId(id)).unwrap();
         Self { publisher, broker: BrokerId(id), sequence: 0, started: Instant::now() }
     }
 
     /// Sends `times` reports of this CPU, one a second; gives the moment of the last.
-    async fn report(&mut self, cpu: f64, times: u32) -> Instant {
+    pub async fn report(&mut self, cpu: f64, times: u32) -> Instant {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.tick().await;
         for _ in 0..times {

@@ -13,4 +13,5 @@ mod diagnosis;
 mod failover;
 mod kubernetes;
 mod outage;
+mod treatment;
 mod world;

@@ -13,7 +13,7 @@
 //! - Every partition ends at one of its two ends, in that very order.
 //! - The throttle is set before the first byte moves and given back at every end.
 //!
-//! The engine does not execute treatments yet; until it does, tests are the only callers of this module.
+//! The engine carries out changes of leadership so far; moves of data are carried out in tests alone.
 
 mod act;
 mod begin;

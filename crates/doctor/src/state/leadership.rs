@@ -1,7 +1,7 @@
 //! Whether this doctor may write, and what its term tells.
 
 use super::EngineState;
-use crate::{report::Role, term::TermEvent};
+use crate::{ledger::Ledger, report::Role, term::TermEvent};
 
 impl EngineState {
     /// Elected: the actions log is being opened.
@@ -53,7 +53,9 @@ impl EngineState {
     /// Takes in what the term tells.
     pub fn hear_term(&mut self, event: TermEvent) {
         match event {
-            TermEvent::Opened(alerts) => {
+            TermEvent::Opened(ledger) => {
+                let Ledger { alerts, recovery, loans } = *ledger;
+                (self.recovery, self.loans, self.hold_off) = (recovery, loans, None);
                 // Saturating, for anyone may have written anything to the log before.
                 let epoch = alerts.epoch.saturating_add(1);
                 self.alerts = alerts;
@@ -61,6 +63,7 @@ impl EngineState {
                 self.to_announce = true;
                 self.set_role(Role::Leading { epoch });
             }
+            TermEvent::Stepped(records) => self.stepped(&records),
             TermEvent::Failed(error) => {
                 self.changed |= self.log_error.as_ref() != Some(&error);
                 self.log_error = Some(error);

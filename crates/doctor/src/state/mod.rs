@@ -2,8 +2,9 @@
 //! shown.
 //!
 //! `intake` takes in what was seen, `leadership` knows whether this doctor may write, `treatment` considers what would
-//! help, and `show` puts the report together.
+//! help, `carry_out` says which treatment is due, and `show` puts the report together.
 
+mod carry_out;
 mod intake;
 mod leadership;
 mod show;
@@ -25,7 +26,9 @@ use jiff::Timestamp;
 use crate::{
     Policy,
     alerts::{Alerts, Draft},
-    report::{Advice, Counters, KafkaView, Refusal, Role},
+    execute::Recovery,
+    loans::Loans,
+    report::{Advice, Counters, KafkaView, Refusal, Role, TreatmentView},
 };
 use intake::SeenTopics;
 
@@ -52,6 +55,13 @@ pub(crate) struct EngineState {
     fenced: bool,
     /// The alerts that stand open; while leading, including what is about to be written.
     alerts: Alerts,
+    /// Treatments, by what is in the log.
+    recovery: Recovery,
+    loans: Loans,
+    /// The treatment that is being carried out.
+    treatment: Option<TreatmentView>,
+    /// No treatment is begun before this moment, because the last one was not begun or was interrupted.
+    hold_off: Option<Moment>,
     /// The log does not yet say that this doctor leads.
     to_announce: bool,
     actions: VecDeque<ActionRecord>,
@@ -84,6 +94,10 @@ impl EngineState {
             role: Role::Standby,
             fenced: false,
             alerts: Alerts::default(),
+            recovery: Recovery::default(),
+            loans: Loans::default(),
+            treatment: None,
+            hold_off: None,
             to_announce: false,
             actions: VecDeque::new(),
             shown_actions: None,
@@ -136,7 +150,7 @@ impl EngineState {
             drafts.extend(self.alerts.reconcile(self.diagnostician.diagnoses(), wall, left, still_above));
         }
         let left = room - drafts.len();
-        drafts.extend(self.consider_treatment(now, moved, left));
+        drafts.extend(self.consider_treatment(now, wall, moved, left));
         drafts.into_iter().map(|draft| self.sign(draft, wall)).collect()
     }
 

@@ -63,6 +63,7 @@ impl EngineState {
             brokers,
             advice: self.advice.clone(),
             refusals: self.refusals.clone(),
+            treatment: self.treatment.clone(),
             actions: self.newest_actions(),
             counters: self.counters.clone(),
         }

@@ -8,6 +8,7 @@ use std::{
 use doctorkafka_api::EffectiveMode;
 use doctorkafka_diagnosis::Moment;
 use doctorkafka_wire::BrokerId;
+use jiff::Timestamp;
 
 use super::EngineState;
 use crate::{
@@ -28,13 +29,19 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 impl EngineState {
     /// Considers treatment when it is time to, or at once when a broker's state has `moved`. Gives the records that the
     /// log lacks, at most `room`.
-    pub(super) fn consider_treatment(&mut self, now: Moment, moved: bool, room: usize) -> Vec<Draft> {
+    pub(super) fn consider_treatment(
+        &mut self,
+        now: Moment,
+        wall: Timestamp,
+        moved: bool,
+        room: usize,
+    ) -> Vec<Draft> {
         if !moved && self.advised.is_some_and(|advised| now.since(advised) < ADVISE_EVERY) {
             return Vec::new();
         }
         self.advised = Some(now);
         let before = (std::mem::take(&mut self.advice), std::mem::take(&mut self.refusals));
-        let drafts = if self.may_recommend() { self.recommend(now, room) } else { Vec::new() };
+        let drafts = if self.may_recommend() { self.recommend(now, wall, room) } else { Vec::new() };
         self.changed |= before.0 != self.advice || before.1 != self.refusals;
         drafts
     }
@@ -44,7 +51,7 @@ impl EngineState {
         asked_for && !matches!(self.role, Role::Conflict { .. })
     }
 
-    fn recommend(&mut self, now: Moment, room: usize) -> Vec<Draft> {
+    fn recommend(&mut self, now: Moment, wall: Timestamp, room: usize) -> Vec<Draft> {
         let diagnostician = &self.diagnostician;
         let stale = self.stale_brokers(now);
         let fresh = |id| diagnostician.newest_report(id).filter(|_| !stale.contains(&id));
@@ -66,6 +73,13 @@ impl EngineState {
                     self.refusals.push(Refusal { broker: Some(broker), rule, message: refused.message });
                 }
             }
+        }
+        if let Some((broker, refused)) = self.put_off(now, wall).filter(|_| leads) {
+            if drafts.len() < room {
+                drafts.extend(self.alerts.refuse(broker, &refused));
+            }
+            let rule = refused.rule.as_str();
+            self.refusals.push(Refusal { broker: Some(broker), rule, message: refused.message });
         }
         drafts
     }

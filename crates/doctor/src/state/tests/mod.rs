@@ -1,6 +1,7 @@
 //! The state driven by hand-made sights and events, second by second: no I/O, no clock.
 
 mod alerts;
+mod carry_out;
 mod leadership;
 mod show;
 mod treatment;
@@ -17,6 +18,8 @@ use doctorkafka_wire::{
     ActionKind, ActionRecord, BrokerId, BrokerReport, Cpu, Outcome, Probe, Process, ProcessState,
 };
 use jiff::Timestamp;
+
+use crate::{execute::Limits, ledger::Ledger};
 
 use super::EngineState;
 use crate::{
@@ -70,7 +73,7 @@ impl World {
         let mut alerts = Alerts::default();
         log.iter().for_each(|record| alerts.apply(record));
         self.state.begin_term();
-        self.state.hear_term(TermEvent::Opened(alerts));
+        self.state.hear_term(TermEvent::Opened(Box::new(Ledger { alerts, ..Ledger::default() })));
     }
 
     /// So many seconds in which brokers 1, 2 and 3 report these CPU figures; one with NaN is silent.
@@ -157,6 +160,9 @@ fn policy(leadership: EffectiveMode) -> Policy {
             maintenance: Default::default(),
         },
         leadership,
+        limits: Limits::default(),
+        cooldown: Duration::from_secs(60),
+        maintenance: Default::default(),
     }
 }
 

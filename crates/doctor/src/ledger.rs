@@ -1,0 +1,25 @@
+//! Everything that the actions log says and that a leader has to know: one fold over its records.
+
+use doctorkafka_wire::ActionRecord;
+
+use crate::{alerts::Alerts, execute::Recovery, loans::Loans};
+
+/// What the log says.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Alerts that stand open, and the newest leader epoch.
+    pub alerts: Alerts,
+    /// The treatment that has to be finished or undone.
+    pub recovery: Recovery,
+    /// Leaderships to give back.
+    pub loans: Loans,
+}
+
+impl Ledger {
+    /// Takes in the next record of the log.
+    pub fn apply(&mut self, record: &ActionRecord) {
+        self.alerts.apply(record);
+        self.recovery.apply(record);
+        self.loans.apply(record);
+    }
+}

@@ -1,0 +1,140 @@
+//! Which treatment is due, and what is known of the one under way.
+
+use std::time::Duration;
+
+use doctorkafka_api::EffectiveMode;
+use doctorkafka_diagnosis::{BrokerState, Moment};
+use doctorkafka_planner::{Refused, Rule};
+use doctorkafka_wire::{ActionRecord, BrokerId};
+use jiff::Timestamp;
+
+use super::EngineState;
+use crate::{
+    execute::{Author, Cancel, Control, Task},
+    loans,
+    report::TreatmentView,
+};
+
+/// Between a treatment that was not begun, or interrupted, and the next try.
+const HOLD_OFF: Duration = Duration::from_secs(10);
+
+/// Topics of Cruise Control's reporter and of its samples.
+const CRUISE_CONTROL: [&str; 2] = ["__CruiseControlMetrics", "__KafkaCruiseControlPartitionMetricSamples"];
+
+impl EngineState {
+    /// The treatment to carry out now, when none is under way: first one that another doctor began, then the relief of a hot
+    /// broker, then what is owed to one that is well again.
+    pub fn due_treatment(&self, now: Moment, wall: Timestamp) -> Option<(Task, Author)> {
+        if !self.leads() || self.hold_off.is_some_and(|until| now < until) {
+            return None;
+        }
+        let author = Author {
+            policy: self.policy.name.clone(),
+            cluster: self.kafka.cluster_id.clone()?,
+            epoch: self.alerts.epoch,
+        };
+        if let Some(open) = self.recovery.open() {
+            return Some((Task::Resume(open.clone()), author));
+        }
+        if self.policy.leadership != EffectiveMode::Auto || self.reason_to_wait(now, wall).is_some() {
+            return None;
+        }
+        let seen = self.topics.as_ref().filter(|topics| topics.are_fresh(now))?;
+        let relief = self.advice.iter().find_map(|advice| {
+            let why = &self.diagnostician.diagnoses().get(&advice.broker)?.message;
+            loans::relief(advice.broker, &advice.moves, &seen.topics, why)
+        });
+        let give_back = || {
+            // Healing comes before balance here, too.
+            if seen.tally.under_replicated > 0 || self.is_any_unhealthy() {
+                return None;
+            }
+            let mut well = self.loans.creditors().filter(|id| self.is_healthy(*id));
+            well.find_map(|broker| self.loans.give_back(broker, &seen.topics))
+        };
+        relief.or_else(give_back).map(|treatment| (Task::New(treatment), author))
+    }
+
+    /// What people want of a running treatment.
+    pub fn control(&self) -> Control {
+        let limits = self.policy.limits;
+        let mode = self.policy.leadership;
+        match mode {
+            EffectiveMode::Auto => Control { limits, ..Control::default() },
+            EffectiveMode::Paused => Control { limits, paused: true, ..Control::default() },
+            EffectiveMode::Observe | EffectiveMode::Recommend | EffectiveMode::Approve => {
+                let reason = format!("the policy's mode is {mode:?} now");
+                Control { limits, cancel: Some(Cancel { restore: false, reason }), ..Control::default() }
+            }
+        }
+    }
+
+    /// Shows what is under way.
+    pub fn set_treatment(&mut self, treatment: Option<TreatmentView>) {
+        self.changed |= self.treatment.as_ref().map(|t| (&t.digest, &t.hold, t.done))
+            != treatment.as_ref().map(|t| (&t.digest, &t.hold, t.done));
+        self.treatment = treatment;
+    }
+
+    /// The last treatment was not begun, or was interrupted.
+    pub fn hold_off(&mut self, now: Moment) {
+        self.hold_off = Some(now + HOLD_OFF);
+    }
+
+    /// Records of a treatment are in the log.
+    pub(super) fn stepped(&mut self, records: &[ActionRecord]) {
+        self.changed |= self.log_error.take().is_some();
+        for record in records {
+            *self.counters.actions.entry(record.kind).or_default() += 1;
+            self.recovery.apply(record);
+            self.loans.apply(record);
+        }
+    }
+
+    /// Why a treatment that would help is not begun now, for the broker that waits for it.
+    pub(super) fn put_off(&self, now: Moment, wall: Timestamp) -> Option<(BrokerId, Refused)> {
+        if self.policy.leadership != EffectiveMode::Auto || self.treatment.is_some() {
+            return None;
+        }
+        let broker = self.advice.first()?.broker;
+        let (rule, why) = self.reason_to_wait(now, wall)?;
+        Some((broker, Refused { rule, message: format!("broker {broker}: {why}") }))
+    }
+
+    /// The rules that hold for the beginning of any treatment. Those of its planning come before, those of its steps after.
+    fn reason_to_wait(&self, now: Moment, wall: Timestamp) -> Option<(Rule, String)> {
+        if self.policy.maintenance.is_open(wall) {
+            let message = "planned work on the cluster is under way; lifted at the end of the window in \
+                           maintenance.windows";
+            return Some((Rule::MaintenanceWindow, message.to_owned()));
+        }
+        let topics = self.topics.as_ref().filter(|topics| topics.are_fresh(now))?;
+        if let Some(topic) = topics.topics.iter().find(|topic| CRUISE_CONTROL.contains(&topic.name.as_str()))
+        {
+            let message = format!(
+                "topic {} says that Cruise Control looks after this cluster, and two must not move replicas at once; lifted \
+                 when that topic is deleted",
+                topic.name
+            );
+            return Some((Rule::CruiseControl, message));
+        }
+        self.loans.rest(self.policy.cooldown, wall)?;
+        let message = format!(
+            "the cluster is left alone for {:?} after a treatment, longer when that did not help; lifted by itself, or by a \
+             shorter limits.cooldown",
+            self.policy.cooldown
+        );
+        Some((Rule::CoolDown, message))
+    }
+
+    fn is_any_unhealthy(&self) -> bool {
+        self.diagnostician.diagnoses().values().any(|diagnosis| diagnosis.state == BrokerState::Unhealthy)
+    }
+
+    fn is_healthy(&self, broker: BrokerId) -> bool {
+        self.diagnostician
+            .diagnoses()
+            .get(&broker)
+            .is_some_and(|diagnosis| diagnosis.state == BrokerState::Healthy)
+    }
+}

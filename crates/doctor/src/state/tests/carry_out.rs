@@ -1,0 +1,126 @@
+//! Which treatment is due, and what forbids to begin one.
+
+use super::*;
+use crate::execute::{Task, Treatment};
+use doctorkafka_api::Maintenance;
+
+/// A world whose first broker is hot, under a policy that lets the doctor act.
+fn hot() -> World {
+    let mut world = World::leading();
+    world.set_mode(EffectiveMode::Auto);
+    world.seconds(20, HOT);
+    world
+}
+
+fn due(world: &World) -> Option<Treatment> {
+    match world.state.due_treatment(world.now, wall(world.now))?.0 {
+        Task::New(treatment) => Some(treatment),
+        Task::Resume(open) => panic!("nothing was begun: {open:?}"),
+    }
+}
+
+/// The record that begins or ends a treatment, as the executor writes it.
+fn told(treatment: &Treatment, outcome: Outcome, now: Moment) -> ActionRecord {
+    crate::loans::tests::told(treatment, outcome, wall(now))
+}
+
+#[test]
+fn in_auto_a_hot_broker_is_relieved_and_gets_back_what_it_led() {
+    let mut world = hot();
+    let relief = due(&world).unwrap();
+    assert_eq!(relief.cause().broker, Some(BrokerId(1)));
+    assert!(
+        relief.changes().iter().all(|change| change.from[0] == BrokerId(1) && change.to[0] != BrokerId(1))
+    );
+    world.state.stepped(&[told(&relief, Outcome::Intended, world.now)]);
+    let resumed = world.state.due_treatment(world.now, wall(world.now)).unwrap().0;
+    assert!(
+        matches!(resumed, Task::Resume(open) if open.treatment() == &relief),
+        "what was begun comes first"
+    );
+    world.state.stepped(&[told(&relief, Outcome::Done, world.now)]);
+
+    let mut topic = orders();
+    for change in relief.changes() {
+        let partition = &mut topic.partitions[usize::try_from(change.partition).unwrap()];
+        (partition.leader, partition.replicas) = (Some(change.to[0]), change.to.clone());
+    }
+    world.topics = Some(vec![topic]);
+    world.seconds(30, CALM);
+    assert_eq!(due(&world), None, "the rest of a minute is not over");
+    world.seconds(40, CALM);
+    let back = due(&world).unwrap();
+    assert!(back.changes().iter().all(|change| change.to[0] == BrokerId(1)), "{back:?}");
+    assert_eq!(back.changes().len(), relief.changes().len());
+
+    let mut sick = world.topics.clone().unwrap();
+    sick[0].partitions[0].isr.pop();
+    world.topics = Some(sick);
+    world.seconds(10, CALM);
+    assert_eq!(due(&world), None, "healing comes first");
+}
+
+#[test]
+fn without_auto_nothing_is_due() {
+    for mode in
+        [EffectiveMode::Observe, EffectiveMode::Recommend, EffectiveMode::Approve, EffectiveMode::Paused]
+    {
+        let mut world = hot();
+        world.set_mode(mode);
+        world.seconds(5, HOT);
+        assert_eq!(due(&world), None, "{mode:?}");
+    }
+    let mut world = hot();
+    world.state.stand_by();
+    assert_eq!(due(&world), None, "a stand-by does nothing");
+}
+
+#[test]
+fn a_treatment_that_did_not_begin_is_not_tried_again_at_once() {
+    let mut world = hot();
+    world.state.hold_off(world.now);
+    assert_eq!(due(&world), None);
+    world.seconds(11, HOT);
+    assert!(due(&world).is_some());
+}
+
+/// The rules that forbid the beginning of any treatment: with each, nothing is due, and the refusal says why.
+fn refused(world: &mut World, rule: &str) {
+    world.seconds(10, HOT);
+    assert_eq!(due(world), None, "{rule}");
+    assert!(
+        world.shown().refusals.iter().any(|refusal| refusal.rule == rule),
+        "{:?}",
+        world.shown().refusals
+    );
+}
+
+#[test]
+fn planned_work_is_left_in_peace() {
+    let mut world = hot();
+    let window = serde_json::json!({"windows": [{"start": "00:00", "duration": "24h"}]});
+    let maintenance: Maintenance = serde_json::from_value(window).unwrap();
+    let policy = Policy { maintenance, ..policy(EffectiveMode::Auto) };
+    world.state.set_policy(Arc::new(policy));
+    refused(&mut world, "MaintenanceWindow");
+}
+
+#[test]
+fn cruise_control_is_left_alone() {
+    let mut world = hot();
+    let foreign = TopicInfo { name: "__CruiseControlMetrics".into(), ..orders() };
+    world.topics = Some(vec![orders(), foreign]);
+    refused(&mut world, "CruiseControl");
+}
+
+#[test]
+fn after_a_treatment_the_cluster_rests() {
+    let mut world = hot();
+    let relief = due(&world).unwrap();
+    for outcome in [Outcome::Intended, Outcome::Done] {
+        world.state.stepped(&[told(&relief, outcome, world.now)]);
+    }
+    refused(&mut world, "CoolDown");
+    world.seconds(60, HOT);
+    assert!(due(&world).is_some());
+}

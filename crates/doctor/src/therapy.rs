@@ -1,0 +1,104 @@
+//! A treatment that is being carried out, as a task beside the engine.
+
+use doctorkafka_kafka::{Admin, Connection};
+use doctorkafka_wire::ActionRecord;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    Authority, TreatmentView,
+    execute::{Author, Control, Ended, Executor, MachineClock, Progress, StepLog, StepLogError, Task},
+};
+
+/// Records to commit, and where to say what became of them.
+pub(crate) struct StepRequest {
+    pub records: Vec<ActionRecord>,
+    pub done: oneshot::Sender<Result<(), StepLogError>>,
+}
+
+/// The way to the actions log, which the term writes.
+pub(crate) struct StepSender(pub mpsc::Sender<StepRequest>);
+
+impl StepLog for StepSender {
+    async fn append(&self, records: Vec<ActionRecord>) -> Result<(), StepLogError> {
+        let over = || StepLogError::Broken("the term is over".to_owned());
+        let (done, told) = oneshot::channel();
+        self.0.send(StepRequest { records, done }).await.map_err(|_| over())?;
+        told.await.unwrap_or_else(|_| Err(over()))
+    }
+}
+
+/// A running executor. It ends with this value, which is as good as a crash: whoever leads next goes on.
+pub(crate) struct Therapy {
+    control: watch::Sender<Control>,
+    progress: watch::Receiver<Progress>,
+    task: JoinHandle<Ended>,
+    /// What is being done, for people.
+    pub sentence: String,
+    digest: String,
+    partitions: usize,
+}
+
+impl Therapy {
+    pub fn start(
+        connection: &Connection,
+        log: StepSender,
+        authority: watch::Receiver<Authority>,
+        author: Author,
+        task: Task,
+        control: Control,
+    ) -> Self {
+        let treatment = match &task {
+            Task::New(treatment) => treatment,
+            Task::Resume(open) => open.treatment(),
+        };
+        let (sentence, digest) = (treatment.sentence(), treatment.digest().to_owned());
+        let partitions = treatment.changes().len();
+        let (told, measured) = watch::channel(Progress::default());
+        let (control, orders) = watch::channel(control);
+        let admin = Admin::new(connection.clone());
+        let task = tokio::spawn(async move {
+            // The lease ends the authority by its own monotonic deadline, and the end of the adapter drops the sender.
+            let mandate = || *authority.borrow() == Authority::Leading && authority.has_changed().is_ok();
+            let clock = MachineClock::start();
+            let executor =
+                Executor { admin: &admin, log: &log, clock: &clock, mandate: &mandate, author: &author };
+            executor.run(task, orders, &told).await
+        });
+        Self { control, progress: measured, task, sentence, digest, partitions }
+    }
+
+    /// Tells it what people want now.
+    pub fn control(&self, control: Control) {
+        self.control.send_if_modified(|now| {
+            let changed = *now != control;
+            *now = control;
+            changed
+        });
+    }
+
+    /// How far it is, for people.
+    pub fn view(&self) -> TreatmentView {
+        let progress = self.progress.borrow();
+        TreatmentView {
+            digest: self.digest.clone(),
+            message: self.sentence.clone(),
+            done: progress.partitions_done,
+            partitions: self.partitions,
+            hold: progress.hold.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// Waits for its end. `None` when it panicked.
+    pub async fn ended(&mut self) -> Option<Ended> {
+        (&mut self.task).await.ok()
+    }
+}
+
+impl Drop for Therapy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
