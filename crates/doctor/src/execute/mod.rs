@@ -1,7 +1,7 @@
 //! Carrying out a treatment, through any crash.
 //!
 //! The parts, in the order in which they work: a [`Treatment`] is immutable data. [`Executor`] records it whole in the
-//! actions log before anything is done, looks at the cluster ([`Observed`]), asks [`next`] for the next [`Step`], commits
+//! actions log before anything is done, looks at the cluster ([`Observed`]), asks [`next()`] for the next [`Step`], commits
 //! the intent, makes the call and commits the outcome, until the step is to finish. What the log says is folded by
 //! [`Recovery`]; a doctor that takes over goes on from there, and from a look, and from nothing else.
 //!
