@@ -9,7 +9,7 @@ use super::{
     lease::Leadership,
     object::{PolicyKey, PolicyObject},
 };
-use doctorkafka_wire::{ActionKind, ActionRecord};
+use doctorkafka_wire::{ActionKind, ActionRecord, Outcome};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::events::v1::Event, apimachinery::pkg::apis::meta::v1::MicroTime};
 use kube::{
@@ -163,7 +163,14 @@ fn event(record: &ActionRecord, object: &PolicyObject, instance: &str, omitted: 
         ActionKind::AlertUnhealthy => ("Warning", "Unhealthy", "Diagnose"),
         ActionKind::AlertUnknown => ("Warning", "Unknown", "Diagnose"),
         ActionKind::Recovered => ("Normal", "Recovered", "Diagnose"),
-        ActionKind::ReassignPartitions => ("Normal", "Recommended", "Recommend"),
+        // Of a treatment, its beginning and its end are news; its steps are in the actions log.
+        ActionKind::ReassignPartitions if record.step.is_some() => return None,
+        ActionKind::ReassignPartitions => match record.outcome {
+            Some(Outcome::Intended) => ("Normal", "Treating", "Treat"),
+            Some(Outcome::Done) => ("Normal", "Treated", "Treat"),
+            Some(Outcome::Failed | Outcome::Aborted) => ("Warning", "GivenUp", "Treat"),
+            Some(Outcome::Proposed) | None => ("Normal", "Recommended", "Recommend"),
+        },
         ActionKind::Refused => ("Warning", "Refused", "Recommend"),
         ActionKind::ElectLeaders
         | ActionKind::Throttle
@@ -257,6 +264,19 @@ mod tests {
             treatment: None,
             evidence: Evidence::new(),
         }
+    }
+
+    #[test]
+    fn a_treatment_is_told_at_its_beginning_and_its_end() {
+        let reason = |outcome, step| {
+            let treated = ActionRecord { outcome, step, ..record("A", 1, ActionKind::ReassignPartitions) };
+            event(&treated, &policy("prod"), "doctor", 0).and_then(|event| event.reason)
+        };
+        assert_eq!(reason(Some(Outcome::Proposed), None).as_deref(), Some("Recommended"));
+        assert_eq!(reason(Some(Outcome::Intended), None).as_deref(), Some("Treating"));
+        assert_eq!(reason(Some(Outcome::Done), None).as_deref(), Some("Treated"));
+        assert_eq!(reason(Some(Outcome::Aborted), None).as_deref(), Some("GivenUp"));
+        assert_eq!(reason(Some(Outcome::Intended), Some(0)), None, "a step is no news");
     }
 
     fn policy(name: &str) -> PolicyObject {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -17,6 +17,8 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     producer::{FutureProducer, FutureRecord},
 };
+
+use tokio::task::JoinHandle;
 
 use crate::{
     diagnosis::Reporter,
@@ -84,6 +86,19 @@ fn check(bootstrap: &str, written: &BTreeMap<i32, u64>) {
     }
 }
 
+/// Reports a CPU that can be changed, once a second until it is aborted.
+fn keep_reporting(mut reporter: Reporter, cpu: f64) -> (Arc<Mutex<f64>>, JoinHandle<()>) {
+    let cpu = Arc::new(Mutex::new(cpu));
+    let now = cpu.clone();
+    let task = tokio::spawn(async move {
+        loop {
+            let cpu = *now.lock().unwrap();
+            reporter.report(cpu, 1).await;
+        }
+    });
+    (cpu, task)
+}
+
 /// The records that end treatments, with their outcome.
 fn ends(actions: &[ActionRecord]) -> Vec<Outcome> {
     let whole = actions.iter().filter(|a| a.kind == ActionKind::ReassignPartitions && a.step.is_none());
@@ -104,14 +119,7 @@ async fn a_hot_broker_hands_leaderships_over_and_gets_them_back() {
 
     let stop = Arc::new(AtomicBool::new(false));
     let writing = tokio::spawn(produce(world.kafka.bootstrap(), stop.clone()));
-    let reporting = Arc::new(std::sync::Mutex::new(95.2));
-    let cpu = reporting.clone();
-    let hot = tokio::spawn(async move {
-        loop {
-            let now = *cpu.lock().unwrap();
-            reporter.report(now, 1).await;
-        }
-    });
+    let (cpu, reporting) = keep_reporting(reporter, 95.2);
     let overloaded = doctor.until_state(2, "Overloaded", 20).await;
     wait_until("leaderships to leave broker 2", Duration::from_secs(30), || async {
         let topic = orders(&world).await;
@@ -123,7 +131,7 @@ async fn a_hot_broker_hands_leaderships_over_and_gets_them_back() {
     assert!(took < Duration::from_secs(20), "relieved {took:?} after the diagnosis");
     eprintln!("relieved {took:?} after the diagnosis");
 
-    *reporting.lock().unwrap() = 41.0;
+    *cpu.lock().unwrap() = 41.0;
     doctor.until_state(2, "Healthy", 20).await;
     wait_until("the leaderships to be back", Duration::from_secs(60), || async {
         let topic = orders(&world).await;
@@ -141,11 +149,56 @@ async fn a_hot_broker_hands_leaderships_over_and_gets_them_back() {
 
     stop.store(true, Ordering::Relaxed);
     let written = writing.await.unwrap();
-    hot.abort();
+    reporting.abort();
     tokio::task::spawn_blocking({
         let bootstrap = world.kafka.bootstrap();
         move || check(&bootstrap, &written)
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_doctor_killed_in_the_middle_is_succeeded_and_nothing_is_done_twice() {
+    let world = World::start(&[1, 3]).await;
+    // No second treatment while this one is looked at.
+    let policy = world.policy("{}\n  remedies: {leadership: {mode: Auto}}\n  limits: {cooldown: 10m}");
+    let first = Doctor::start("first", &policy, world.folder.path());
+    first.until_leading().await;
+    let mut reporter = Reporter::new(&world, 2);
+    reporter.report(40.0, 4).await;
+    first.until_all_healthy().await;
+    let (cpu, reporting) = keep_reporting(reporter, 40.0);
+    let second = Doctor::start("second", &policy, world.folder.path());
+    second.until_all_healthy().await;
+    let before = orders(&world).await;
+
+    *cpu.lock().unwrap() = 95.2;
+    first.until_state(2, "Overloaded", 20).await;
+    // The relief takes some 800 ms from here.
+    first.watch.until("the treatment to be under way", 10, |report| !report["treatment"].is_null()).await;
+    first.process.kill().await.unwrap();
+
+    second.until_leading().await;
+    wait_until("leaderships to leave broker 2", Duration::from_secs(60), || async {
+        let topic = orders(&world).await;
+        (leads(&topic, 2) < leads(&before, 2)).then_some(())
+    })
+    .await
+    .unwrap();
+    let actions = world.actions_until("the treatment to end", |actions| !ends(actions).is_empty()).await;
+    reporting.abort();
+    assert_eq!(ends(&actions), [Outcome::Done], "{actions:#?}");
+    let begun = |a: &&ActionRecord| {
+        a.kind == ActionKind::ReassignPartitions && a.step.is_none() && a.digest.is_some()
+    };
+    let begun: Vec<_> =
+        actions.iter().filter(begun).filter(|a| a.outcome == Some(Outcome::Intended)).collect();
+    assert_eq!(begun.len(), 1, "begun once, by whichever doctor: {actions:#?}");
+    assert!(actions.iter().map(|a| a.epoch).is_sorted(), "nothing of an older leader after a newer one");
+    let done = orders(&world).await;
+    for change in &begun[0].treatment.as_ref().unwrap().plan.as_ref().unwrap().changes {
+        let partition = &done.partitions[usize::try_from(change.partition).unwrap()];
+        assert_eq!((&partition.replicas, partition.leader), (&change.to, Some(change.to[0])), "as recorded");
+    }
 }
