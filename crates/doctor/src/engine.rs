@@ -244,16 +244,16 @@ impl Engine {
             Some(Ended::GivenUp { why, .. }) => warn!(policy, "given up: {}: {why}", therapy.sentence),
             Some(Ended::Refused(hold)) => {
                 warn!(policy, "not begun: {}: {hold}", therapy.sentence);
-                self.state.hold_off(self.clock.now());
+                self.state.hold_off(self.clock.now(), true);
             }
             Some(Ended::Interrupted(hold)) => {
                 warn!(policy, "interrupted: {}: {hold}", therapy.sentence);
-                self.state.hold_off(self.clock.now());
+                self.state.hold_off(self.clock.now(), false);
             }
             Some(Ended::Fenced) => {}
             None => {
                 error!(policy, "the task of a treatment has failed: {}", therapy.sentence);
-                self.state.hold_off(self.clock.now());
+                self.state.hold_off(self.clock.now(), false);
             }
         }
     }

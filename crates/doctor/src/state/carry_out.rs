@@ -15,8 +15,9 @@ use crate::{
     report::TreatmentView,
 };
 
-/// Between a treatment that was not begun, or interrupted, and the next try.
-const HOLD_OFF: Duration = Duration::from_secs(10);
+/// Between a treatment that was interrupted and the next try, and after one that was refused: each refusal is a record.
+const AFTER_INTERRUPTION: Duration = Duration::from_secs(10);
+const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
 /// Topics of Cruise Control's reporter and of its samples.
 const CRUISE_CONTROL: [&str; 2] = ["__CruiseControlMetrics", "__KafkaCruiseControlPartitionMetricSamples"];
@@ -76,9 +77,9 @@ impl EngineState {
         self.treatment = treatment;
     }
 
-    /// The last treatment was not begun, or was interrupted.
-    pub fn hold_off(&mut self, now: Moment) {
-        self.hold_off = Some(now + HOLD_OFF);
+    /// The last treatment was interrupted, or, when it was `refused`, not begun.
+    pub fn hold_off(&mut self, now: Moment, refused: bool) {
+        self.hold_off = Some(now + if refused { AFTER_REFUSAL } else { AFTER_INTERRUPTION });
     }
 
     /// Records of a treatment are in the log.

@@ -142,7 +142,7 @@ pub trait ClusterAdmin: Send + Sync {
     /// half-way, what is known is kept: the rest has the retriable outcomes [`PartitionError::UNANSWERED`] and
     /// [`PartitionError::NOT_SENT`].
     ///
-    /// What Kafka makes of a change (KIP-455, and tried with 3.9, 4.1 and 4.3):
+    /// What Kafka makes of a change (KIP-455, and tried with 4.3, most of it with 3.9 and 4.1 too):
     /// * The same replicas in another order are in place when the answer comes. Who leads does not change by that.
     /// * A dead target is accepted, and the reassignment waits for it for ever.
     /// * Cancelling restores the *set* of replicas. Their order becomes that of [`RunningReassignment::replicas`] without

@@ -78,10 +78,12 @@ fn without_auto_nothing_is_due() {
 #[test]
 fn a_treatment_that_did_not_begin_is_not_tried_again_at_once() {
     let mut world = hot();
-    world.state.hold_off(world.now);
-    assert_eq!(due(&world), None);
-    world.seconds(11, HOT);
-    assert!(due(&world).is_some());
+    for (refused, seconds) in [(false, 11), (true, 61)] {
+        world.state.hold_off(world.now, refused);
+        assert_eq!(due(&world), None);
+        world.seconds(seconds, HOT);
+        assert!(due(&world).is_some());
+    }
 }
 
 /// The rules that forbid the beginning of any treatment: with each, nothing is due, and the refusal says why.
