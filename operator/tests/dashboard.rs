@@ -69,6 +69,8 @@ async fn shows_everything_the_report_says() {
         "broker-2.example, rack rack-2",
         "move leadership of 1 partition from broker 2 to 1 (1); no data moves",
         "orders-4",
+        "moving the leadership of 7 partitions, 3 of 7 partitions done; waits: Paused",
+        "digest 55b6b6c0f20e<",
         "2 of 3 brokers are overloaded (limit 50%)",
         "TooManyHot",
         "ALERT_OVERLOAD",

@@ -70,10 +70,13 @@ pub fn relieve(cluster: &Cluster, hot: BrokerId, goal: &Goal<'_>) -> Result<Lead
     let Some(share) = cluster.share(hot).filter(|_| !movable.is_empty()) else {
         return Err(Refused::new(
             Rule::NothingToMove,
-            format!(
-                "broker {hot} leads {}, none of which may be moved for load: its load is not leadership",
-                count(led, "partition")
-            ),
+            match led {
+                0 => format!("broker {hot} leads no partition: its load is not leadership"),
+                led => format!(
+                    "broker {hot} leads {}, none of which may be moved for load: its load is not leadership",
+                    count(led, "partition")
+                ),
+            },
         ));
     };
 
@@ -259,7 +262,12 @@ mod tests {
     fn internal_topics_stay() {
         let mut cluster = cluster(&[95.0, 30.0, 40.0], &[(ALL, ALL)]);
         cluster.partitions[0].movable = false;
-        assert_eq!(relieve(&cluster, BrokerId(1), &CPU).unwrap_err().rule, Rule::NothingToMove);
+        let refused = relieve(&cluster, BrokerId(1), &CPU).unwrap_err();
+        assert_eq!(refused.rule, Rule::NothingToMove);
+        assert!(refused.message.contains("leads 1 partition, none of which"), "{}", refused.message);
+        cluster.partitions.clear();
+        let refused = relieve(&cluster, BrokerId(1), &CPU).unwrap_err();
+        assert!(refused.message.contains("leads no partition"), "{}", refused.message);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use doctorkafka_diagnosis::{BrokerState, Reason};
 use doctorkafka_doctor::{
     Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, Refusal, Role, SkipReason, Summary,
+    TreatmentView,
 };
 use doctorkafka_operator::fleet::Fleet;
 use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Evidence, LeadershipMove, Outcome, Severity};
@@ -125,6 +126,13 @@ pub fn full_report(policy: &str) -> DoctorReport {
             to: BrokerId(1),
         }],
     }];
+    report.treatment = Some(TreatmentView {
+        digest: "55b6b6c0f20e5f3c2943fc2b012d33bef4f57c3aa284d9d57278bd9315878852".to_owned(),
+        message: "moving the leadership of 7 partitions".to_owned(),
+        done: 3,
+        partitions: 7,
+        hold: Some("Paused: not begun until it is lifted".to_owned()),
+    });
     report.refusals = vec![Refusal {
         broker: Some(BrokerId(2)),
         rule: "TooManyHot",
