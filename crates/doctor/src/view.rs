@@ -35,6 +35,9 @@ pub(crate) fn figures(report: Option<&BrokerReport>) -> Figures {
     }
 }
 
+/// Topics of Cruise Control's reporter and of its samples.
+const CRUISE_CONTROL: [&str; 2] = ["__CruiseControlMetrics", "__KafkaCruiseControlPartitionMetricSamples"];
+
 /// What is counted over all partitions of the cluster.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
@@ -46,12 +49,16 @@ pub(crate) struct Tally {
     pub replicas: BTreeMap<BrokerId, usize>,
     /// Partitions with fewer replicas in sync than they have.
     pub under_replicated: usize,
+    /// A topic by which Cruise Control is known to look after the cluster.
+    pub cruise_control: Option<String>,
 }
 
 impl Tally {
     /// Counts over these topics.
     pub fn of(topics: &[TopicInfo]) -> Self {
-        let mut tally = Self::default();
+        let cruise_control = topics.iter().find(|topic| CRUISE_CONTROL.contains(&topic.name.as_str()));
+        let mut tally =
+            Self { cruise_control: cruise_control.map(|topic| topic.name.clone()), ..Self::default() };
         for partition in topics.iter().flat_map(|topic| &topic.partitions) {
             tally.partitions += 1;
             if let Some(leader) = partition.leader {

@@ -99,6 +99,15 @@ fn keep_reporting(mut reporter: Reporter, cpu: f64) -> (Arc<Mutex<f64>>, JoinHan
     (cpu, task)
 }
 
+/// Waits until broker 2 leads fewer partitions than it did.
+async fn until_relieved(world: &World, before: &TopicInfo) {
+    wait_until("leaderships to leave broker 2", Duration::from_secs(60), || async {
+        leads(&orders(world).await, 2) < leads(before, 2)
+    })
+    .await
+    .unwrap();
+}
+
 /// The records that end treatments, with their outcome.
 fn ends(actions: &[ActionRecord]) -> Vec<Outcome> {
     let whole = actions.iter().filter(|a| a.kind == ActionKind::ReassignPartitions && a.step.is_none());
@@ -121,12 +130,7 @@ async fn a_hot_broker_hands_leaderships_over_and_gets_them_back() {
     let writing = tokio::spawn(produce(world.kafka.bootstrap(), stop.clone()));
     let (cpu, reporting) = keep_reporting(reporter, 95.2);
     let overloaded = doctor.until_state(2, "Overloaded", 20).await;
-    wait_until("leaderships to leave broker 2", Duration::from_secs(30), || async {
-        let topic = orders(&world).await;
-        (leads(&topic, 2) < leads(&before, 2)).then_some(())
-    })
-    .await
-    .unwrap();
+    until_relieved(&world, &before).await;
     let took = overloaded.elapsed();
     assert!(took < Duration::from_secs(20), "relieved {took:?} after the diagnosis");
     eprintln!("relieved {took:?} after the diagnosis");
@@ -180,12 +184,7 @@ async fn a_doctor_killed_in_the_middle_is_succeeded_and_nothing_is_done_twice() 
     first.process.kill().await.unwrap();
 
     second.until_leading().await;
-    wait_until("leaderships to leave broker 2", Duration::from_secs(60), || async {
-        let topic = orders(&world).await;
-        (leads(&topic, 2) < leads(&before, 2)).then_some(())
-    })
-    .await
-    .unwrap();
+    until_relieved(&world, &before).await;
     let actions = world.actions_until("the treatment to end", |actions| !ends(actions).is_empty()).await;
     reporting.abort();
     assert_eq!(ends(&actions), [Outcome::Done], "{actions:#?}");

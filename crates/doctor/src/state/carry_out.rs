@@ -19,9 +19,6 @@ use crate::{
 const AFTER_INTERRUPTION: Duration = Duration::from_secs(10);
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
-/// Topics of Cruise Control's reporter and of its samples.
-const CRUISE_CONTROL: [&str; 2] = ["__CruiseControlMetrics", "__KafkaCruiseControlPartitionMetricSamples"];
-
 impl EngineState {
     /// The treatment to carry out now, when none is under way: first one that another doctor began, then the relief of a hot
     /// broker, then what is owed to one that is well again.
@@ -110,12 +107,10 @@ impl EngineState {
             return Some((Rule::MaintenanceWindow, message.to_owned()));
         }
         let topics = self.topics.as_ref().filter(|topics| topics.are_fresh(now))?;
-        if let Some(topic) = topics.topics.iter().find(|topic| CRUISE_CONTROL.contains(&topic.name.as_str()))
-        {
+        if let Some(topic) = &topics.tally.cruise_control {
             let message = format!(
-                "topic {} says that Cruise Control looks after this cluster, and two must not move replicas at once; lifted \
-                 when that topic is deleted",
-                topic.name
+                "topic {topic} says that Cruise Control looks after this cluster, and two must not move replicas at once; \
+                 lifted when that topic is deleted"
             );
             return Some((Rule::CruiseControl, message));
         }

@@ -42,7 +42,7 @@ impl Planner<'_> {
         for partition in 0..self.placement.instance.partitions() {
             let leader = usize::from(self.placement.replicas(partition)[0]);
             if !self.may_lead[leader]
-                && let Some(heir) = self.best_heir(partition, true)
+                && let Some((heir, _)) = self.best_heir(partition, true)
             {
                 self.placement.hand_leadership(partition, heir);
                 self.note(partition, Why::Leadership { broker: self.id(leader) });
@@ -53,20 +53,28 @@ impl Planner<'_> {
     fn hand_to_better(&mut self, partition: usize, leader: usize) -> bool {
         let leadership = self.placement.leadership(partition);
         let gain = self.spread.fall(leader, self.held(leader), &leadership);
-        let slots = self.placement.instance.slots(partition).skip(1);
-        let rise = |slot: usize| {
-            let to = self.placement.at(slot);
-            let fits = self.may_lead[to] && self.limits.allow(to, self.held(to), &leadership);
-            fits.then(|| (self.spread.rise(to, self.held(to), &leadership), slot))
-        };
-        let best = slots.filter_map(rise).min_by(|a, b| a.0.total_cmp(&b.0));
-        match best {
-            Some((rise, heir)) if rise < gain * (1.0 - 1e-6) => {
+        match self.best_heir(partition, true) {
+            Some((heir, rise)) if rise < gain * (1.0 - 1e-6) => {
                 self.placement.hand_leadership(partition, heir);
                 self.note(partition, Why::Leadership { broker: self.id(leader) });
                 true
             }
             _ => false,
         }
+    }
+
+    /// The replica that takes over a partition's leadership best, and how much less even the cluster is by what it takes on;
+    /// if asked for, only one whose broker keeps its limits.
+    pub(super) fn best_heir(&self, partition: usize, within_limits: bool) -> Option<(usize, f64)> {
+        let leadership = self.placement.leadership(partition);
+        let heir = |slot: usize| {
+            let broker = self.placement.at(slot);
+            let held = self.held(broker);
+            let may =
+                self.may_lead[broker] && (!within_limits || self.limits.allow(broker, held, &leadership));
+            may.then(|| (slot, self.spread.rise(broker, held, &leadership)))
+        };
+        let heirs = self.placement.instance.slots(partition).skip(1).filter_map(heir);
+        heirs.min_by(|a, b| a.1.total_cmp(&b.1))
     }
 }

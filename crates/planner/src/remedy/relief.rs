@@ -91,18 +91,7 @@ impl Planner<'_> {
             if frees <= 0.0 || !(0..LIMITED).any(|figure| follows(&figure) && excess[figure] > 0.0) {
                 break;
             }
-            let leadership = self.placement.leadership(partition);
-            let fits = |slot: &usize| {
-                let to = self.placement.at(*slot);
-                self.may_lead[to] && self.limits.allow(to, self.held(to), &leadership)
-            };
-            let heirs = self.placement.instance.slots(partition).skip(1).filter(fits);
-            let rise = |slot: usize| {
-                let to = self.placement.at(slot);
-                self.spread.rise(to, self.held(to), &leadership)
-            };
-            let heir = heirs.map(|slot| (rise(slot), slot)).min_by(|a, b| a.0.total_cmp(&b.0));
-            if let Some((_, heir)) = heir {
+            if let Some((heir, _)) = self.best_heir(partition, true) {
                 self.placement.hand_leadership(partition, heir);
                 self.note(partition, Why::Relief { broker: self.id(broker), figure });
             }

@@ -34,7 +34,7 @@ impl Planner<'_> {
             self.note(*partition, Why::Vacated { broker: self.id(self.placement.at(*slot)) });
             let first = instance.slots(*partition).start;
             if *slot == first
-                && let Some(heir) = self.best_heir(*partition, false)
+                && let Some((heir, _)) = self.best_heir(*partition, false)
             {
                 self.placement.hand_leadership(*partition, heir);
                 *slot = heir;
@@ -64,23 +64,6 @@ impl Planner<'_> {
                 break;
             }
         }
-    }
-
-    /// The replica that takes over a partition's leadership best, if asked for only `within_limits`.
-    pub(super) fn best_heir(&self, partition: usize, within_limits: bool) -> Option<usize> {
-        let leadership = self.placement.leadership(partition);
-        let slots = self.placement.instance.slots(partition);
-        let may = |slot: &usize| {
-            let broker = self.placement.at(*slot);
-            let fits = !within_limits || self.limits.allow(broker, self.held(broker), &leadership);
-            self.may_lead[broker] && fits
-        };
-        let heirs = slots.skip(1).filter(may);
-        let rise = |slot: &usize| {
-            let broker = self.placement.at(*slot);
-            self.spread.rise(broker, self.held(broker), &leadership)
-        };
-        heirs.map(|slot| (slot, rise(&slot))).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(slot, _)| slot)
     }
 
     /// How many brokers could take the replica without its partition losing a rack.
