@@ -1,5 +1,7 @@
 //! An instance whose replicas and leaderships are being moved, with every broker's sums kept up to date.
 
+use std::collections::BTreeSet;
+
 use crate::instance::{DISK, Instance, Load};
 
 /// What a broker holds.
@@ -149,6 +151,13 @@ impl<'a> Placement<'a> {
     pub fn racks(&self, partition: usize) -> usize {
         let first = self.instance.slots(partition).start;
         self.racks_with(partition, first, self.at(first))
+    }
+
+    /// How many racks the partition spanned at the beginning.
+    pub fn racks_before(&self, partition: usize) -> usize {
+        let holders = self.instance.holders()[self.instance.slots(partition)].iter();
+        let racks: BTreeSet<u16> = holders.map(|at| self.instance.brokers[usize::from(*at)].rack).collect();
+        racks.len()
     }
 
     pub fn holds(&self, partition: usize, broker: usize) -> bool {

@@ -46,6 +46,8 @@ pub struct Node {
     pub rack: u16,
     /// Whether it lives.
     pub state: NodeState,
+    /// Whether it may be given replicas. One that may not, and lives, keeps what it has.
+    pub takes: bool,
     /// What it has of each resource.
     pub capacity: Load,
 }
@@ -74,6 +76,8 @@ struct Partition {
     number: i32,
     /// Its first replica in `Instance::replicas`.
     first: u32,
+    /// Whether it is not moved for load.
+    pinned: bool,
 }
 
 impl Instance {
@@ -85,6 +89,16 @@ impl Instance {
     /// How many replicas there are.
     pub fn replicas(&self) -> usize {
         self.replicas.len()
+    }
+
+    /// Pins the partitions of these topics: they are not moved for load, and follow only when a broker has to be left.
+    pub fn pin(&mut self, topics: impl Fn(&str) -> bool) {
+        let pinned: Vec<bool> = self.topics.iter().map(|topic| topics(topic)).collect();
+        self.partitions.iter_mut().for_each(|partition| partition.pinned = pinned[partition.topic as usize]);
+    }
+
+    pub(crate) fn is_pinned(&self, partition: usize) -> bool {
+        self.partitions[partition].pinned
     }
 
     /// A partition's topic and number.

@@ -142,7 +142,7 @@ impl Parser {
         }
         let racks = u16::try_from(self.racks.len()).map_err(|_| "more than 65,536 racks")?;
         let rack = *self.racks.entry(line.rack).or_insert(racks);
-        instance.brokers.push(Node { id: line.id, rack, state, capacity: line.cap });
+        instance.brokers.push(Node { id: line.id, rack, state, takes: true, capacity: line.cap });
         Ok(())
     }
 
@@ -188,7 +188,7 @@ impl Parser {
             instance.load.push(load.map(|value| value as f32));
         }
         instance.lead.push(line.lead.map(|value| value as f32));
-        instance.partitions.push(Partition { topic, number: line.p, first });
+        instance.partitions.push(Partition { topic, number: line.p, first, pinned: false });
         Ok(())
     }
 }

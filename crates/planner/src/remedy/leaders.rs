@@ -15,14 +15,17 @@ const FOLLOW: [usize; 3] = [0, 2, 5];
 impl Planner<'_> {
     /// Hands leaderships from brokers that have too much of what follows them to replicas elsewhere.
     pub(super) fn even_leadership(&mut self) {
-        self.take_from_those_that_must_not_lead();
+        if !self.single {
+            self.take_from_those_that_must_not_lead();
+        }
         if !self.lead_evenly {
             return;
         }
         let even = Limits::even(&self.placement, LEADERSHIP, LEADERSHIP);
         for _ in 0..ROUNDS {
             let mut changed = 0;
-            for partition in 0..self.placement.instance.partitions() {
+            let instance = self.placement.instance;
+            for partition in (0..instance.partitions()).filter(|partition| !instance.is_pinned(*partition)) {
                 let leader = usize::from(self.placement.replicas(partition)[0]);
                 let excess = even.excess(leader, self.held(leader));
                 if FOLLOW.iter().any(|figure| excess[*figure] > 0.0) {

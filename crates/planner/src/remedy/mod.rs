@@ -26,6 +26,33 @@ pub enum Remedy {
     Drain(BTreeSet<i32>),
     /// Repair, and take all leaderships off these brokers, by id. No data moves for it.
     Demote(BTreeSet<i32>),
+    /// Make anew what dead brokers held, and nothing else. No partition loses a rack, that of the dead broker included.
+    Heal,
+    /// Take everything off these brokers, by id, and nothing else. No partition loses a rack.
+    Evacuate(BTreeSet<i32>),
+    /// Bring these brokers, by id, under their limits, and nothing else.
+    Relieve(BTreeSet<i32>),
+    /// Move to these brokers, by id, as much as the others have above the average, and nothing else.
+    Refill(BTreeSet<i32>),
+}
+
+impl Remedy {
+    /// The brokers that it is about.
+    fn brokers(&self) -> Option<&BTreeSet<i32>> {
+        match self {
+            Self::Repair | Self::Balance | Self::Heal => None,
+            Self::Drain(ids)
+            | Self::Demote(ids)
+            | Self::Evacuate(ids)
+            | Self::Relieve(ids)
+            | Self::Refill(ids) => Some(ids),
+        }
+    }
+
+    /// Whether it is about one thing alone, and leaves everything else as it is: what a live cluster is treated with.
+    fn is_single(&self) -> bool {
+        matches!(self, Self::Heal | Self::Evacuate(_) | Self::Relieve(_) | Self::Refill(_))
+    }
 }
 
 /// Why a partition is changed.
@@ -141,8 +168,10 @@ impl std::fmt::Display for Why {
 pub fn propose<'a>(instance: &'a Instance, remedy: &Remedy) -> Result<Proposal<'a>, Shortfall> {
     let mut planner = Planner::new(instance, remedy)?;
     planner.vacate();
-    planner.mend_racks();
-    if *remedy == Remedy::Balance {
+    if !remedy.is_single() {
+        planner.mend_racks();
+    }
+    if matches!(remedy, Remedy::Balance | Remedy::Refill(_)) {
         planner.fewest = false;
         planner.limits = Limits::even(&planner.placement, EVEN, EVEN_LEADERS);
     }
@@ -160,12 +189,16 @@ struct Planner<'a> {
     limits: Limits,
     /// Brokers that may be given replicas.
     targets: Vec<usize>,
+    /// Brokers that are brought under their limits.
+    sources: Vec<usize>,
     /// Whether a broker may hold replicas, and may lead.
     may_hold: Vec<bool>,
     may_lead: Vec<bool>,
-    /// Racks of the brokers that may be given replicas.
+    /// How many racks a partition can span: those of the brokers that may hold replicas; of all when none may be lost.
     racks: usize,
     why: BTreeMap<usize, Why>,
+    /// Whether nothing but one thing is to be done.
+    single: bool,
     /// Whether leaderships have to be evened out in the end.
     lead_evenly: bool,
     /// What each broker held at the beginning.
@@ -177,29 +210,51 @@ struct Planner<'a> {
 impl<'a> Planner<'a> {
     fn new(instance: &'a Instance, remedy: &Remedy) -> Result<Self, Shortfall> {
         let placement = Placement::new(instance);
-        let mut may_hold: Vec<bool> = instance.brokers.iter().map(|node| node.is_alive()).collect();
-        let mut may_lead = may_hold.clone();
-        if let Remedy::Drain(ids) | Remedy::Demote(ids) = remedy {
-            for id in ids {
-                let position = instance.brokers.iter().position(|node| node.id == *id);
-                let position = position.ok_or_else(|| Shortfall {
-                    rule: "UnknownBroker",
-                    message: format!("there is no broker {id} in {}", instance.name),
-                })?;
-                may_lead[position] = false;
-                may_hold[position] &= matches!(remedy, Remedy::Demote(_));
-            }
+        let mut named = vec![false; instance.brokers.len()];
+        for id in remedy.brokers().into_iter().flatten() {
+            let position = instance.brokers.iter().position(|node| node.id == *id);
+            let position = position.ok_or_else(|| Shortfall {
+                rule: "UnknownBroker",
+                message: format!("there is no broker {id} in {}", instance.name),
+            })?;
+            named[position] = true;
         }
-        let targets: Vec<usize> = (0..may_hold.len()).filter(|broker| may_hold[*broker]).collect();
-        let racks: BTreeSet<u16> = targets.iter().map(|broker| instance.brokers[*broker].rack).collect();
+        let all = 0..instance.brokers.len();
+        let leaves =
+            |broker: usize| matches!(remedy, Remedy::Drain(_) | Remedy::Evacuate(_)) && named[broker];
+        let dead_may_stay = matches!(remedy, Remedy::Evacuate(_) | Remedy::Relieve(_) | Remedy::Refill(_));
+        let holds = |broker: usize| !leaves(broker) && (dead_may_stay || instance.brokers[broker].is_alive());
+        let may_hold: Vec<bool> = all.clone().map(holds).collect();
+        let is_demoted = |broker: usize| matches!(remedy, Remedy::Demote(_)) && named[broker];
+        let leads =
+            |broker: usize| holds(broker) && instance.brokers[broker].is_alive() && !is_demoted(broker);
+        let may_lead: Vec<bool> = all.clone().map(leads).collect();
+        let takes = |broker: &usize| {
+            let node = &instance.brokers[*broker];
+            may_hold[*broker]
+                && node.is_alive()
+                && node.takes
+                && (named[*broker] || !matches!(remedy, Remedy::Refill(_)))
+        };
+        let is_source = |broker: &usize| match remedy {
+            Remedy::Heal | Remedy::Evacuate(_) => false,
+            Remedy::Relieve(_) => named[*broker],
+            Remedy::Refill(_) => !named[*broker] && instance.brokers[*broker].is_alive(),
+            Remedy::Repair | Remedy::Balance | Remedy::Drain(_) | Remedy::Demote(_) => may_hold[*broker],
+        };
+        let keeps_racks = |broker: &usize| remedy.is_single() || may_hold[*broker];
+        let racks: BTreeSet<u16> =
+            all.clone().filter(keeps_racks).map(|broker| instance.brokers[broker].rack).collect();
         Ok(Self {
             spread: Spread::new(&placement, 0.0),
             limits: Limits::legal(instance),
             racks: racks.len(),
             before: placement.brokers.clone(),
+            targets: all.clone().filter(takes).collect(),
+            sources: all.filter(is_source).collect(),
             placement,
-            targets,
-            lead_evenly: *remedy == Remedy::Balance,
+            single: remedy.is_single(),
+            lead_evenly: matches!(remedy, Remedy::Balance | Remedy::Refill(_)),
             fewest: false,
             may_hold,
             may_lead,
@@ -277,7 +332,8 @@ impl<'a> Planner<'a> {
     fn finish(self) -> Proposal<'a> {
         let legal = Limits::legal(self.placement.instance);
         let mut shortfalls = Vec::new();
-        for broker in self.placement.instance.alive() {
+        let looked_after = |broker: &usize| !self.single || self.sources.contains(broker);
+        for broker in self.placement.instance.alive().filter(looked_after) {
             let excess = legal.excess(broker, self.held(broker));
             for (figure, above) in FIGURES.iter().zip(excess).filter(|(_, above)| *above > 0.0) {
                 shortfalls.push(Shortfall {
@@ -309,7 +365,7 @@ impl<'a> Planner<'a> {
             .clone()
             .filter(|p| !self.may_lead[usize::from(self.placement.replicas(*p)[0])])
             .count();
-        if led > stuck {
+        if led > stuck && !self.single {
             shortfalls.push(Shortfall {
                 rule: "NoHeir",
                 message: format!(
@@ -320,7 +376,7 @@ impl<'a> Planner<'a> {
             });
         }
         let narrow = partitions.filter(|p| self.placement.racks(*p) < self.racks_needed(*p)).count();
-        if narrow > 0 {
+        if narrow > 0 && !self.single {
             shortfalls.push(Shortfall {
                 rule: "Racks",
                 message: format!("{narrow} partitions stay in fewer racks than they could: no broker has room; add capacity"),

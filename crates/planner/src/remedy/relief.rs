@@ -25,7 +25,7 @@ impl Planner<'_> {
         let mut before = f64::INFINITY;
         for _ in 0..ROUNDS {
             let mut hot: Vec<(f64, usize)> = self
-                .targets
+                .sources
                 .iter()
                 .map(|broker| (self.excess(*broker).into_iter().fold(0.0, f64::max), *broker))
                 .filter(|(excess, _)| *excess > 0.0)
@@ -57,7 +57,8 @@ impl Planner<'_> {
             count += 1;
         }
         let mut held = vec![Vec::new(); count];
-        for partition in 0..self.placement.instance.partitions() {
+        let instance = self.placement.instance;
+        for partition in (0..instance.partitions()).filter(|partition| !instance.is_pinned(*partition)) {
             for at in self.placement.replicas(partition) {
                 if let Some(place) = place[usize::from(*at)] {
                     held[place].push(partition as u32);

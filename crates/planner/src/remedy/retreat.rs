@@ -12,12 +12,10 @@ impl Planner<'_> {
         loop {
             let mut went_home = false;
             for partition in &changed {
+                let mut holders = self.placement.replicas(*partition).iter();
                 let does_harm = self.placement.is_changed(*partition)
-                    && self
-                        .placement
-                        .replicas(*partition)
-                        .iter()
-                        .any(|at| self.is_worse(&legal, (*at).into()));
+                    && (holders.any(|at| self.is_worse(&legal, (*at).into()))
+                        || self.loses_racks(*partition));
                 if does_harm {
                     self.placement.restore(*partition);
                     went_home = true;
@@ -27,6 +25,12 @@ impl Planner<'_> {
                 return;
             }
         }
+    }
+
+    /// Whether a partition that must keep all its racks spans fewer of them. Of several replicas that leave, each is placed
+    /// as if the others brought the racks that are missing.
+    fn loses_racks(&self, partition: usize) -> bool {
+        self.single && self.placement.racks(partition) < self.placement.racks_before(partition)
     }
 
     /// Whether the plan brought the broker above a limit, or further above it.

@@ -24,11 +24,12 @@ impl Planner<'_> {
                 }
             }
         }
+        let Some(any) = self.targets.first().copied() else { return };
         if leaving.is_empty() {
             return;
         }
         self.spread = Spread::new(&self.placement, copied);
-        (self.fewest, self.lead_evenly) = (true, true);
+        (self.fewest, self.lead_evenly) = (true, !self.single);
         // Kafka has elected other leaders for them by now, or will.
         for (partition, slot) in &mut leaving {
             self.note(*partition, Why::Vacated { broker: self.id(self.placement.at(*slot)) });
@@ -43,7 +44,7 @@ impl Planner<'_> {
         let mut ordered: Vec<(usize, f64, usize, usize)> = leaving
             .iter()
             .map(|(partition, slot)| {
-                let size = self.spread.size(self.targets[0], &self.placement.cost(*partition, *slot));
+                let size = self.spread.size(any, &self.placement.cost(*partition, *slot));
                 (self.places(*partition, *slot), size, *partition, *slot)
             })
             .collect();

@@ -5,6 +5,7 @@
 mod cluster;
 mod oracle;
 mod referee;
+mod single;
 
 use cluster::{Cluster, any_cluster, tiny_cluster};
 use doctorkafka_planner::{Remedy, propose};
