@@ -10,7 +10,7 @@ use axum::{
     routing::{get, post},
 };
 use doctorkafka_kafka::{PublisherStats, ReportPublisher};
-use doctorkafka_wire::BrokerReport;
+use doctorkafka_wire::{BrokerId, BrokerReport};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -28,6 +28,7 @@ const LONGEST_SPIKE_SECONDS: u64 = 600;
 
 /// What the pages show.
 pub struct Board {
+    broker: BrokerId,
     started: Instant,
     interval: Duration,
     publisher: Mutex<Arc<ReportPublisher>>,
@@ -38,13 +39,14 @@ pub struct Board {
 impl Board {
     /// An empty board.
     pub fn new(
+        broker: BrokerId,
         started: Instant,
         interval: Duration,
         publisher: Arc<ReportPublisher>,
         simulator: Option<Arc<Mutex<Simulator>>>,
     ) -> Self {
         let (publisher, last) = (Mutex::new(publisher), Mutex::new((started, None)));
-        Self { started, interval, publisher, simulator, last }
+        Self { broker, started, interval, publisher, simulator, last }
     }
 
     /// Shows the counts of another publisher.
@@ -108,7 +110,8 @@ async fn healthz(State(board): State<Arc<Board>>) -> Response {
 
 async fn metrics_page(State(board): State<Arc<Board>>) -> Response {
     let stats: PublisherStats = board.publisher.lock().unwrap_or_else(PoisonError::into_inner).stats();
-    match metrics::render(board.last().1.as_ref(), &stats) {
+    let (_, last) = board.last();
+    match metrics::render(&metrics::View { broker: board.broker, last: last.as_ref(), stats: &stats }) {
         Ok(page) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

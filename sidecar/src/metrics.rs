@@ -1,109 +1,227 @@
 //! The sidecar's own Prometheus page, made from the last report and the publisher's counts.
+//!
+//! One table drives the page and the reference in `docs/reference/sidecar-metrics.md`.
 
 use doctorkafka_kafka::PublisherStats;
-use doctorkafka_wire::{BrokerReport, ProcessState};
-use prometheus::{Gauge, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use doctorkafka_wire::{BrokerId, BrokerReport, ProcessState};
+use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
+
+/// What a page is made from.
+pub struct View<'a> {
+    /// The broker beside which this sidecar stands.
+    pub broker: BrokerId,
+    /// What was measured last.
+    pub last: Option<&'a BrokerReport>,
+    /// What became of the reports.
+    pub stats: &'a PublisherStats,
+}
+
+/// One metric: what it is, and how its series are read.
+struct Metric {
+    /// After `doctorkafka_sidecar_`.
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    read: fn(&View<'_>) -> Vec<Series>,
+}
+
+enum Kind {
+    Gauge,
+    Counter,
+}
+
+/// Values of a metric's labels, in their order, and the figure.
+type Series = (Vec<String>, f64);
+
+const METRICS: &[Metric] = &[
+    Metric {
+        name: "info",
+        help: "Always 1; the broker that this sidecar measures and the sidecar's release are in the labels.",
+        kind: Kind::Gauge,
+        labels: &["broker", "version"],
+        read: |view| vec![(vec![view.broker.to_string(), env!("CARGO_PKG_VERSION").to_owned()], 1.0)],
+    },
+    Metric {
+        name: "reports_total",
+        help: "Reports handed to the publisher.",
+        kind: Kind::Counter,
+        labels: &[],
+        read: |view| one(view.stats.published as f64),
+    },
+    Metric {
+        name: "records_acknowledged_total",
+        help: "Records that Kafka acknowledged.",
+        kind: Kind::Counter,
+        labels: &[],
+        read: |view| one(view.stats.acknowledged as f64),
+    },
+    Metric {
+        name: "records_lost_total",
+        help: "Records that gave way to newer ones (overflow) or that Kafka did not take (delivery).",
+        kind: Kind::Counter,
+        labels: &["reason"],
+        read: |view| {
+            let lost = |reason: &str, number: u64| (vec![reason.to_owned()], number as f64);
+            vec![lost("overflow", view.stats.overflowed), lost("delivery", view.stats.failed)]
+        },
+    },
+    Metric {
+        name: "buffered_reports",
+        help: "Reports waiting or in flight.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| one(view.stats.buffered as f64),
+    },
+    Metric {
+        name: "topic_partitions",
+        help: "Partitions of the metrics topic, 0 while it is unknown.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| one(view.stats.partitions as f64),
+    },
+    Metric {
+        name: "last_acknowledgement_age_seconds",
+        help: "Time since Kafka acknowledged a record; absent before the first.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| known(view.stats.since_acknowledged.map(|age| age.as_secs_f64())),
+    },
+    Metric {
+        name: "broker_running",
+        help: "Whether the broker's process runs (1) or not (0).",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| measured(view, |report| Some(yes(report.process.state == ProcessState::Running))),
+    },
+    Metric {
+        name: "broker_restarts",
+        help: "How often the broker's process was seen replaced.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| measured(view, |report| Some(f64::from(report.process.restarts))),
+    },
+    Metric {
+        name: "probe_ok",
+        help: "Whether the broker's listener answered.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| measured(view, |report| report.probe.as_ref().map(|probe| yes(probe.ok))),
+    },
+    Metric {
+        name: "probe_round_trip_seconds",
+        help: "How long the broker's listener took to answer.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| measured(view, |report| Some(report.probe.as_ref()?.round_trip_ms? / 1_000.0)),
+    },
+    Metric {
+        name: "cpu_percent",
+        help: "CPU in use, percent of the broker's limit.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| measured(view, |report| Some(report.cpu.as_ref()?.percent)),
+    },
+    Metric {
+        name: "cpu_limit_cores",
+        help: "The broker's CPU limit.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| measured(view, |report| Some(report.cpu.as_ref()?.limit_cores)),
+    },
+    Metric {
+        name: "memory_rss_bytes",
+        help: "Memory of the broker.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| measured(view, |report| Some(report.memory.as_ref()?.rss_bytes as f64)),
+    },
+    Metric {
+        name: "memory_limit_bytes",
+        help: "The broker's memory limit.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| measured(view, |report| Some(report.memory.as_ref()?.limit_bytes? as f64)),
+    },
+    Metric {
+        name: "network_in_bytes_per_second",
+        help: "Bytes received a second.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| measured(view, |report| Some(report.network.as_ref()?.in_bytes_per_sec)),
+    },
+    Metric {
+        name: "network_out_bytes_per_second",
+        help: "Bytes sent a second.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| measured(view, |report| Some(report.network.as_ref()?.out_bytes_per_sec)),
+    },
+    Metric {
+        name: "disk_percent",
+        help: "Use of the fullest log directory.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| measured(view, BrokerReport::disk_percent),
+    },
+    Metric {
+        name: "simulated",
+        help: "Whether the figures have simulated load laid over.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |view| measured(view, |report| Some(yes(report.simulated))),
+    },
+];
 
 /// Writes the page. A figure that is not known is left out: a zero would be a lie.
 ///
 /// # Errors
-/// Only when a name below is no metric name, which a test rules out.
-pub fn render(last: Option<&BrokerReport>, stats: &PublisherStats) -> prometheus::Result<String> {
-    let page = Page { registry: Registry::new() };
-    page.publisher(stats)?;
-    if let Some(report) = last {
-        page.broker(report)?;
+/// Only when a name above is no metric name, which a test rules out.
+pub fn render(view: &View<'_>) -> prometheus::Result<String> {
+    let registry = Registry::new();
+    for metric in METRICS {
+        let series = (metric.read)(view);
+        let options = Opts::new(format!("doctorkafka_sidecar_{}", metric.name), metric.help);
+        match metric.kind {
+            Kind::Gauge => {
+                let family = GaugeVec::new(options, metric.labels)?;
+                for (labels, value) in series {
+                    family.get_metric_with_label_values(&labels)?.set(value);
+                }
+                registry.register(Box::new(family))?;
+            }
+            Kind::Counter => {
+                let family = CounterVec::new(options, metric.labels)?;
+                for (labels, value) in series {
+                    family.get_metric_with_label_values(&labels)?.inc_by(value);
+                }
+                registry.register(Box::new(family))?;
+            }
+        }
     }
-    TextEncoder::new().encode_to_string(&page.registry.gather())
+    TextEncoder::new().encode_to_string(&registry.gather())
 }
 
-struct Page {
-    registry: Registry,
+fn one(value: f64) -> Vec<Series> {
+    vec![(Vec::new(), value)]
 }
 
-impl Page {
-    fn publisher(&self, stats: &PublisherStats) -> prometheus::Result<()> {
-        self.counter("reports_total", "Reports handed to the publisher.", stats.published)?;
-        self.counter("records_acknowledged_total", "Records that Kafka acknowledged.", stats.acknowledged)?;
-        let lost = IntCounterVec::new(
-            Opts::new(
-                "doctorkafka_sidecar_records_lost_total",
-                "Records that gave way to newer ones (overflow) or that Kafka did not take (delivery).",
-            ),
-            &["reason"],
-        )?;
-        lost.with_label_values(&["overflow"]).inc_by(stats.overflowed);
-        lost.with_label_values(&["delivery"]).inc_by(stats.failed);
-        self.registry.register(Box::new(lost))?;
-        self.gauge("buffered_reports", "Reports waiting or in flight.", Some(stats.buffered as f64))?;
-        self.gauge(
-            "topic_partitions",
-            "Partitions of the metrics topic, 0 while it is unknown.",
-            Some(stats.partitions as f64),
-        )?;
-        let age = stats.since_acknowledged.map(|age| age.as_secs_f64());
-        self.gauge("last_acknowledgement_age_seconds", "Time since Kafka acknowledged a record.", age)
-    }
+fn known(value: Option<f64>) -> Vec<Series> {
+    value.map(one).unwrap_or_default()
+}
 
-    fn broker(&self, report: &BrokerReport) -> prometheus::Result<()> {
-        let yes = |is: bool| f64::from(u8::from(is));
-        let running = report.process.state == ProcessState::Running;
-        self.gauge(
-            "broker_running",
-            "Whether the broker's process runs (1) or not (0).",
-            Some(yes(running)),
-        )?;
-        self.gauge(
-            "broker_restarts",
-            "How often the broker's process was seen replaced.",
-            Some(f64::from(report.process.restarts)),
-        )?;
-        let probe = report.probe.as_ref();
-        self.gauge("probe_ok", "Whether the broker's listener answered.", probe.map(|probe| yes(probe.ok)))?;
-        let round_trip = probe.and_then(|probe| probe.round_trip_ms).map(|ms| ms / 1_000.0);
-        self.gauge("probe_round_trip_seconds", "How long the broker's listener took to answer.", round_trip)?;
-        let cpu = report.cpu.as_ref();
-        self.gauge("cpu_percent", "CPU in use, percent of the broker's limit.", cpu.map(|cpu| cpu.percent))?;
-        self.gauge("cpu_limit_cores", "The broker's CPU limit.", cpu.map(|cpu| cpu.limit_cores))?;
-        let memory = report.memory.as_ref();
-        self.gauge(
-            "memory_rss_bytes",
-            "Memory of the broker.",
-            memory.map(|memory| memory.rss_bytes as f64),
-        )?;
-        let limit = memory.and_then(|memory| memory.limit_bytes).map(|bytes| bytes as f64);
-        self.gauge("memory_limit_bytes", "The broker's memory limit.", limit)?;
-        let network = report.network.as_ref();
-        let received = network.map(|network| network.in_bytes_per_sec);
-        self.gauge("network_in_bytes_per_second", "Bytes received a second.", received)?;
-        let sent = network.map(|network| network.out_bytes_per_sec);
-        self.gauge("network_out_bytes_per_second", "Bytes sent a second.", sent)?;
-        self.gauge("disk_percent", "Use of the fullest log directory.", report.disk_percent())?;
-        self.gauge(
-            "simulated",
-            "Whether the figures have simulated load laid over.",
-            Some(yes(report.simulated)),
-        )
-    }
+fn measured(view: &View<'_>, figure: impl Fn(&BrokerReport) -> Option<f64>) -> Vec<Series> {
+    known(view.last.and_then(figure))
+}
 
-    fn gauge(&self, name: &str, help: &str, value: Option<f64>) -> prometheus::Result<()> {
-        let Some(value) = value else { return Ok(()) };
-        let gauge = Gauge::new(format!("doctorkafka_sidecar_{name}"), help)?;
-        gauge.set(value);
-        self.registry.register(Box::new(gauge))
-    }
-
-    fn counter(&self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
-        let counter = IntCounter::new(format!("doctorkafka_sidecar_{name}"), help)?;
-        counter.inc_by(value);
-        self.registry.register(Box::new(counter))
-    }
+fn yes(is: bool) -> f64 {
+    f64::from(u8::from(is))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::{fmt::Write, fs, path::Path, time::Duration};
 
     #[test]
     fn a_full_page() {
@@ -125,8 +243,10 @@ mod tests {
             since_acknowledged: Some(Duration::from_millis(500)),
             ..PublisherStats::default()
         };
-        let page = render(Some(&report), &stats).unwrap();
+        let page = render(&View { broker: BrokerId(2), last: Some(&report), stats: &stats }).unwrap();
+        let version = env!("CARGO_PKG_VERSION");
         for line in [
+            &format!("doctorkafka_sidecar_info{{broker=\"2\",version=\"{version}\"}} 1"),
             "doctorkafka_sidecar_reports_total 9",
             "doctorkafka_sidecar_records_acknowledged_total 8",
             "doctorkafka_sidecar_records_lost_total{reason=\"delivery\"} 1",
@@ -143,8 +263,44 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let page = render(None, &PublisherStats::default()).unwrap();
+        let stats = PublisherStats::default();
+        let page = render(&View { broker: BrokerId(2), last: None, stats: &stats }).unwrap();
         assert!(page.contains("doctorkafka_sidecar_reports_total 0"));
         assert!(!page.contains("age_seconds") && !page.contains("cpu_percent"), "{page}");
+    }
+
+    /// The reference document of all metrics, Markdown.
+    fn reference() -> String {
+        let mut text = String::from(
+            "# Metrics of the sidecar\n\n\
+             Generated from the sidecar's table of metrics; `UPDATE_REFERENCE=1 cargo test -p doctorkafka-sidecar reference` \
+             writes it anew.\n\n\
+             Each sidecar serves these at `/metrics` on its port (7070), for the one broker that it measures. A figure that \
+             is not known is absent. To tell brokers apart, join with `doctorkafka_sidecar_info`:\n\n\
+             ```\n\
+             doctorkafka_sidecar_cpu_percent * on (job, instance) group_left (broker) doctorkafka_sidecar_info\n\
+             ```\n\n\
+             | Metric | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n",
+        );
+        for Metric { name, help, kind, labels, .. } in METRICS {
+            let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+            let kind = if matches!(kind, Kind::Gauge) { "gauge" } else { "counter" };
+            writeln!(text, "| `doctorkafka_sidecar_{name}` | {kind} | {} | {help} |", labels.join(", "))
+                .unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn the_reference_is_up_to_date() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/sidecar-metrics.md");
+        if std::env::var_os("UPDATE_REFERENCE").is_some() {
+            fs::write(&path, reference()).unwrap();
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == reference(),
+            "out of date: run with UPDATE_REFERENCE=1 and commit what it writes"
+        );
     }
 }

@@ -43,7 +43,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut connections = args.security.watch(args.kafka_brokers.clone(), connection);
     let simulator = args.simulate.then(|| Simulator::new(args.seed, args.broker_id, args.simulate_gaps));
     let simulator = simulator.map(|simulator| Arc::new(Mutex::new(simulator)));
-    let board = Arc::new(Board::new(started, args.interval, Arc::clone(&publisher), simulator.clone()));
+    let board = Arc::new(Board::new(
+        args.broker_id,
+        started,
+        args.interval,
+        Arc::clone(&publisher),
+        simulator.clone(),
+    ));
     if let Some(listener) = listener {
         http::serve(listener, Arc::clone(&board));
     }
