@@ -5,7 +5,7 @@
 
 use crate::fleet::{FleetView, PolicyView};
 use doctorkafka_diagnosis::BrokerState;
-use doctorkafka_doctor::{DoctorReport, SkipReason};
+use doctorkafka_doctor::{DoctorReport, Role, SkipReason, TreatmentEnd};
 use doctorkafka_wire::ActionKind;
 use jiff::Timestamp;
 use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
@@ -74,11 +74,32 @@ const METRICS: &[Metric] = &[
         read: |scrape| scrape.policies(|policy| Some(flag(policy.problem.is_some()))),
     },
     Metric {
+        name: "doctorkafka_policy_conflict",
+        help: "1 when another policy already watches the same Kafka cluster, so that this one does nothing.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| scrape.reports(|report| Some(flag(matches!(report.role, Role::Conflict { .. })))),
+    },
+    Metric {
         name: "doctorkafka_kafka_reachable",
         help: "1 when any broker answers, 0 when none does; absent until the first attempt has ended.",
         kind: Kind::Gauge,
         labels: &["policy"],
         read: |scrape| scrape.reports(|report| report.kafka.reachable.map(flag)),
+    },
+    Metric {
+        name: "doctorkafka_topics_failing",
+        help: "1 while the doctor's own topics can be neither found nor created.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| scrape.reports(|report| Some(flag(report.kafka.topics_error.is_some()))),
+    },
+    Metric {
+        name: "doctorkafka_actions_log_failing",
+        help: "1 while this instance leads and can neither open nor write the actions log.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| scrape.reports(|report| Some(flag(report.kafka.actions_log_error.is_some()))),
     },
     Metric {
         name: "doctorkafka_brokers",
@@ -142,6 +163,43 @@ const METRICS: &[Metric] = &[
         read: |scrape| scrape.each(refusals),
     },
     Metric {
+        name: "doctorkafka_treatment_partitions",
+        help: "Partitions of the treatment that is being carried out, by whether they are as planned; 0 without one.",
+        kind: Kind::Gauge,
+        labels: &["policy", "progress"],
+        read: |scrape| scrape.each(progress),
+    },
+    Metric {
+        name: "doctorkafka_treatment_held",
+        help: "1 while a treatment is under way and a rule keeps its next step from being begun.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| {
+            let held = |report: &DoctorReport| report.treatment.as_ref().is_some_and(|t| t.hold.is_some());
+            scrape.reports(|report| Some(flag(held(report))))
+        },
+    },
+    Metric {
+        name: "doctorkafka_treatments_total",
+        help: "Treatments that have ended in this instance since the engine started, by how.",
+        kind: Kind::Counter,
+        labels: &["policy", "end"],
+        read: |scrape| {
+            let number = |report: &DoctorReport, end| report.counters.treatments.get(&end).copied();
+            let series = |report: &DoctorReport, end: TreatmentEnd| {
+                (end.as_str(), number(report, end).unwrap_or_default() as f64)
+            };
+            scrape.each(|report| TreatmentEnd::ALL.map(|end| series(report, end)).to_vec())
+        },
+    },
+    Metric {
+        name: "doctorkafka_throttles_left",
+        help: "Brokers that were down when a treatment of this instance ended, and still have its replication throttle.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| scrape.reports(|report| Some(count(report.counters.throttles_left))),
+    },
+    Metric {
         name: "doctorkafka_outbox_records",
         help: "Records that wait to be committed to the actions log.",
         kind: Kind::Gauge,
@@ -202,7 +260,8 @@ pub fn reference() -> String {
          Generated from the operator's table of metrics; `UPDATE_REFERENCE=1 cargo test -p doctorkafka-operator --test \
          reference` writes it anew.\n\n\
          The operator serves these at `/metrics` on its API port (3001). Labels come from closed sets, plus the name of \
-         the policy: there are no labels per broker or topic, so the number of series does not grow with a cluster.\n\n\
+         the policy: there are no labels per broker or topic, so the number of series does not grow with a cluster. What \
+         is known of each broker is in [its sidecar's metrics](sidecar-metrics.md).\n\n\
          | Metric | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n",
     );
     for metric in METRICS {
@@ -217,10 +276,12 @@ pub fn reference() -> String {
         text,
         "\n## Values of labels\n\n\
          - `policy`: the policies in force: `namespace/name`, or the file's `metadata.name` in standalone mode\n\
-         - `state`: {}\n- `reason`: {}\n- `kind`: {}\n- `rule`: names of the rules of treatment\n- `version`: the release\n",
+         - `state`: {}\n- `reason`: {}\n- `kind`: {}\n- `progress`: `done`, `waiting`\n- `end`: {}\n\
+         - `rule`: names of the rules of treatment\n- `version`: the release\n",
         quoted(BrokerState::ALL.map(BrokerState::as_str).to_vec()),
         quoted(SkipReason::ALL.map(SkipReason::as_str).to_vec()),
         quoted(ACTION_KINDS.map(ActionKind::as_str).to_vec()),
+        quoted(TreatmentEnd::ALL.map(TreatmentEnd::as_str).to_vec()),
     );
     text
 }
@@ -279,6 +340,12 @@ fn refusals(report: &DoctorReport) -> Vec<(&'static str, f64)> {
         *rules.entry(refusal.rule).or_default() += 1.0;
     }
     rules.into_iter().collect()
+}
+
+fn progress(report: &DoctorReport) -> Vec<(&'static str, f64)> {
+    let (done, partitions) =
+        report.treatment.as_ref().map_or((0, 0), |treatment| (treatment.done, treatment.partitions));
+    vec![("done", count(done)), ("waiting", count(partitions.saturating_sub(done)))]
 }
 
 fn oldest_heartbeat(report: &DoctorReport, now: Timestamp) -> Option<f64> {

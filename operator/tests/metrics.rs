@@ -6,6 +6,7 @@ mod common;
 
 use common::{broker, fleet_of, full_report, healthy, insert, report};
 use doctorkafka_diagnosis::{BrokerState, Reason};
+use doctorkafka_doctor::Role;
 use doctorkafka_operator::{fleet::Fleet, metrics};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
@@ -45,11 +46,41 @@ async fn shows_what_the_report_says() {
         ("doctorkafka_status_writes_total{policy=\"kafka/prod\"}", 2.0),
         ("doctorkafka_under_replicated_partitions{policy=\"kafka/prod\"}", 3.0),
         ("doctorkafka_policy_refused{policy=\"kafka/prod\"}", 0.0),
+        ("doctorkafka_policy_conflict{policy=\"kafka/prod\"}", 0.0),
+        ("doctorkafka_topics_failing{policy=\"kafka/prod\"}", 0.0),
+        ("doctorkafka_actions_log_failing{policy=\"kafka/prod\"}", 0.0),
+        ("doctorkafka_treatment_partitions{policy=\"kafka/prod\",progress=\"done\"}", 3.0),
+        ("doctorkafka_treatment_partitions{policy=\"kafka/prod\",progress=\"waiting\"}", 4.0),
+        ("doctorkafka_treatment_held{policy=\"kafka/prod\"}", 1.0),
+        ("doctorkafka_treatments_total{end=\"given_up\",policy=\"kafka/prod\"}", 1.0),
+        ("doctorkafka_treatments_total{end=\"done\",policy=\"kafka/prod\"}", 0.0),
+        ("doctorkafka_throttles_left{policy=\"kafka/prod\"}", 0.0),
     ] {
         assert_eq!(value(&lines, series), Some(expected), "{series}");
     }
     let age = value(&lines, "doctorkafka_heartbeat_age_max_seconds{policy=\"kafka/prod\"}").unwrap();
     assert!((1.0..60.0).contains(&age), "{age}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_doctor_itself_is_shown() {
+    let mut ill = report("prod", vec![]);
+    ill.role = Role::Conflict { message: "watched by another".to_owned() };
+    ill.kafka.topics_error = Some("not authorized".to_owned());
+    ill.kafka.actions_log_error = Some("not authorized".to_owned());
+    ill.counters.throttles_left = 2;
+    let (fleet, _engine) = fleet_of(ill);
+    let lines = scrape(&fleet);
+    for (name, expected) in [
+        ("policy_conflict", 1.0),
+        ("topics_failing", 1.0),
+        ("actions_log_failing", 1.0),
+        ("throttles_left", 2.0),
+        ("treatment_held", 0.0),
+    ] {
+        let series = format!("doctorkafka_{name}{{policy=\"prod\"}}");
+        assert_eq!(value(&lines, &series), Some(expected), "{series}");
+    }
 }
 
 #[tokio::test]
@@ -89,7 +120,7 @@ async fn the_number_of_series_does_not_grow_with_the_brokers() {
 
     let series_of_large = series(&large);
     assert_eq!(series(&small), series_of_large);
-    assert!(series_of_large.len() < 60, "{} series", series_of_large.len());
+    assert!(series_of_large.len() < 80, "{} series", series_of_large.len());
     assert!(!series_of_large.iter().any(|series| series.contains("broker-") || series.contains("message")));
 }
 

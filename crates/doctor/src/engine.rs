@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use doctorkafka_diagnosis::Moment;
 use doctorkafka_kafka::{ActionLogReader, Admin, Connection, LogEvent, MetricsEvent, ReportReader};
+use doctorkafka_wire::BrokerId;
 use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
@@ -16,6 +17,7 @@ use crate::{
     Authority, DoctorReport, Policy,
     execute::Ended,
     observe::{Clock, Observer, Sight},
+    report::TreatmentEnd,
     state::EngineState,
     term::{TAIL, Term, TermEvent},
     therapy::Therapy,
@@ -97,7 +99,7 @@ struct Engine {
     state: EngineState,
     cancel: CancellationToken,
     publish: watch::Sender<Arc<DoctorReport>>,
-    silent: watch::Sender<BTreeMap<doctorkafka_wire::BrokerId, String>>,
+    silent: watch::Sender<BTreeMap<BrokerId, String>>,
     metrics: Option<mpsc::Receiver<MetricsEvent>>,
     log: Option<mpsc::Receiver<LogEvent>>,
     term: Option<Term>,
@@ -238,6 +240,8 @@ impl Engine {
         while let Some(event) = self.term.as_mut().and_then(|term| term.events.try_recv().ok()) {
             self.hear_term(event);
         }
+        let (end, owed) = counted(ended.as_ref());
+        self.state.count_end(end, owed);
         let policy = &self.state.policy().name;
         match ended {
             Some(Ended::Done { .. }) => info!(policy, "done: {}", therapy.sentence),
@@ -327,6 +331,16 @@ impl Pause {
 
     fn is_over(&self, now: Moment) -> bool {
         self.until.is_none_or(|until| until <= now)
+    }
+}
+
+/// An end as it is counted, and the brokers that still have a throttle.
+fn counted(ended: Option<&Ended>) -> (TreatmentEnd, &[BrokerId]) {
+    match ended {
+        Some(Ended::Done { owed }) => (TreatmentEnd::Done, owed),
+        Some(Ended::GivenUp { owed, .. }) => (TreatmentEnd::GivenUp, owed),
+        Some(Ended::Refused(_)) => (TreatmentEnd::NotBegun, &[]),
+        Some(Ended::Interrupted(_) | Ended::Fenced) | None => (TreatmentEnd::Interrupted, &[]),
     }
 }
 

@@ -28,5 +28,5 @@ pub use engine::{Doctor, DoctorSettings};
 pub use policy::{Policy, PolicyError, Topics};
 pub use report::{
     Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, Refusal, Role, SkipReason, Summary,
-    TreatmentView,
+    TreatmentEnd, TreatmentView,
 };

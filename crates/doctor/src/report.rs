@@ -215,6 +215,39 @@ pub struct Counters {
     /// Records given up because they were too large for the actions log. What the outbox has no room for is not given up:
     /// it is found lacking, and written, when there is.
     pub outbox_dropped: u64,
+    /// Treatments that this instance has carried out or tried to, by how they ended.
+    pub treatments: BTreeMap<TreatmentEnd, u64>,
+    /// Brokers that were down when a treatment ended, and still have a replication throttle of it.
+    pub throttles_left: usize,
+}
+
+/// How a treatment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TreatmentEnd {
+    /// The cluster is as planned.
+    Done,
+    /// It was stopped before it was complete, and undone as far as was decided.
+    GivenUp,
+    /// A rule refused it right before its first step.
+    NotBegun,
+    /// This instance had to stop; whoever leads next goes on.
+    Interrupted,
+}
+
+impl TreatmentEnd {
+    /// Every end.
+    pub const ALL: [Self; 4] = [Self::Done, Self::GivenUp, Self::NotBegun, Self::Interrupted];
+
+    /// The label value in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::GivenUp => "given_up",
+            Self::NotBegun => "not_begun",
+            Self::Interrupted => "interrupted",
+        }
+    }
 }
 
 /// Why a record of the metrics topic was not used.

@@ -6,7 +6,7 @@
 use doctorkafka_diagnosis::{BrokerState, Reason};
 use doctorkafka_doctor::{
     Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, Refusal, Role, SkipReason, Summary,
-    TreatmentView,
+    TreatmentEnd, TreatmentView,
 };
 use doctorkafka_operator::fleet::Fleet;
 use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Evidence, LeadershipMove, Outcome, Severity};
@@ -109,6 +109,8 @@ pub fn report(policy: &str, brokers: Vec<BrokerView>) -> DoctorReport {
             actions: [(ActionKind::AlertOverload, 2)].into(),
             outbox: 1,
             outbox_dropped: 0,
+            treatments: [(TreatmentEnd::GivenUp, 1)].into(),
+            throttles_left: 0,
         },
     }
 }

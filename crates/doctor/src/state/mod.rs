@@ -14,7 +14,7 @@ mod treatment;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -73,6 +73,8 @@ pub(crate) struct EngineState {
     /// When treatment was last considered; `None` when it has to be considered anew.
     advised: Option<Moment>,
     counters: Counters,
+    /// Brokers that still have a throttle of an ended treatment.
+    owed: BTreeSet<BrokerId>,
     /// Something is known that was not published.
     changed: bool,
     published: Option<Moment>,
@@ -106,6 +108,7 @@ impl EngineState {
             refusals: Vec::new(),
             advised: None,
             counters: Counters::default(),
+            owed: BTreeSet::new(),
             changed: true,
             published: None,
         }
