@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    Authority, DoctorReport, Policy,
+    Authority, Decisions, DoctorReport, Policy,
     execute::Ended,
     observe::{Clock, Observer, Sight},
     report::TreatmentEnd,
@@ -45,6 +45,8 @@ pub struct DoctorSettings {
     pub authority: watch::Receiver<Authority>,
     /// Set when another policy already watches the same Kafka cluster: says who. The engine then writes nothing.
     pub conflict: watch::Receiver<Option<String>>,
+    /// What people have decided about proposals.
+    pub decisions: watch::Receiver<Arc<Decisions>>,
 }
 
 /// A running engine.

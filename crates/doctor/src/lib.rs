@@ -17,6 +17,7 @@ mod ledger;
 mod loans;
 mod observe;
 mod policy;
+mod proposals;
 mod report;
 mod state;
 mod term;
@@ -26,6 +27,7 @@ mod view;
 pub use authority::Authority;
 pub use engine::{Doctor, DoctorSettings};
 pub use policy::{Policy, PolicyError, Topics};
+pub use proposals::{Decision, Decisions, Misapproval, Proposed};
 pub use report::{
     Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, Refusal, Role, SkipReason, Summary,
     TreatmentEnd, TreatmentView,

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc};
 
+use crate::{Proposed, execute::Treatment};
+
 /// The whole of what one engine knows, immutable; a new one is published whenever something changed.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,6 +29,8 @@ pub struct DoctorReport {
     pub advice: Vec<Advice>,
     /// Why nothing is recommended for a broker that needs it.
     pub refusals: Vec<Refusal>,
+    /// Treatments that would be carried out as they stand: which of them are, and when, is for the mode and for people.
+    pub proposals: Vec<Arc<Proposed>>,
     /// The treatment that is being carried out.
     pub treatment: Option<TreatmentView>,
     /// Newest records of the actions log, oldest first, at most [`DoctorReport::RECENT_ACTIONS`].
@@ -196,8 +200,17 @@ pub struct TreatmentView {
     pub done: usize,
     /// Partitions in all.
     pub partitions: usize,
+    /// Bytes to copy in all.
+    pub bytes: u64,
+    /// Bytes that are copied, as far as known.
+    pub bytes_done: u64,
+    /// Time left at the rate of the last half minute, seconds.
+    pub seconds_left: Option<u64>,
     /// Why nothing is begun at the moment: rule and message.
     pub hold: Option<String>,
+    /// The treatment itself.
+    #[serde(skip)]
+    pub treatment: Arc<Treatment>,
 }
 
 /// Counts since the engine started.

@@ -1,5 +1,7 @@
 //! A treatment that is being carried out, as a task beside the engine.
 
+use std::sync::Arc;
+
 use doctorkafka_kafka::{Admin, Connection};
 use doctorkafka_wire::ActionRecord;
 use tokio::{
@@ -9,7 +11,9 @@ use tokio::{
 
 use crate::{
     Authority, TreatmentView,
-    execute::{Author, Control, Ended, Executor, MachineClock, Progress, StepLog, StepLogError, Task},
+    execute::{
+        Author, Control, Ended, Executor, MachineClock, Progress, StepLog, StepLogError, Task, Treatment,
+    },
 };
 
 /// Records to commit, and where to say what became of them.
@@ -37,8 +41,7 @@ pub(crate) struct Therapy {
     task: JoinHandle<Ended>,
     /// What is being done, for people.
     pub sentence: String,
-    digest: String,
-    partitions: usize,
+    treatment: Arc<Treatment>,
 }
 
 impl Therapy {
@@ -54,8 +57,7 @@ impl Therapy {
             Task::New(treatment) => treatment,
             Task::Resume(open) => open.treatment(),
         };
-        let (sentence, digest) = (treatment.sentence(), treatment.digest().to_owned());
-        let partitions = treatment.changes().len();
+        let (sentence, treatment) = (treatment.sentence(), Arc::new(treatment.clone()));
         let (told, measured) = watch::channel(Progress::default());
         let (control, orders) = watch::channel(control);
         let admin = Admin::new(connection.clone());
@@ -67,7 +69,7 @@ impl Therapy {
                 Executor { admin: &admin, log: &log, clock: &clock, mandate: &mandate, author: &author };
             executor.run(task, orders, &told).await
         });
-        Self { control, progress: measured, task, sentence, digest, partitions }
+        Self { control, progress: measured, task, sentence, treatment }
     }
 
     /// Tells it what people want now.
@@ -83,11 +85,15 @@ impl Therapy {
     pub fn view(&self) -> TreatmentView {
         let progress = self.progress.borrow();
         TreatmentView {
-            digest: self.digest.clone(),
+            digest: self.treatment.digest().to_owned(),
             message: self.sentence.clone(),
             done: progress.partitions_done,
-            partitions: self.partitions,
+            partitions: self.treatment.changes().len(),
+            bytes: progress.bytes,
+            bytes_done: progress.bytes_done,
+            seconds_left: progress.left.map(|left| left.as_secs()),
             hold: progress.hold.as_ref().map(ToString::to_string),
+            treatment: self.treatment.clone(),
         }
     }
 

@@ -20,6 +20,7 @@ mod fence;
 pub mod lease;
 mod object;
 mod pace;
+mod reassignments;
 mod secrets;
 mod status;
 mod supervisor;
@@ -39,6 +40,7 @@ use kube::{
     runtime::watcher::{self, ExponentialBackoff},
 };
 use lease::{Leadership, Lease};
+use reassignments::Approvals;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -97,8 +99,9 @@ pub async fn run(arguments: RunArguments, fleet: Fleet, cancel: CancellationToke
         AbortOnDropHandle::new(tokio::spawn(announce(leadership.clone(), fleet.clone()))),
     ];
     let claims = Claims::default();
+    let approvals = Arc::new(Approvals::default());
     let mut controller =
-        Controller::new(Arc::new(Shared { client, identity, fleet, claims, board, leadership }));
+        Controller::new(Arc::new(Shared { client, identity, fleet, claims, board, approvals, leadership }));
     cancel.run_until_cancelled(controller.run(&namespaces)).await;
 
     lease.resign();

@@ -63,6 +63,7 @@ fn report(brokers: Vec<BrokerView>) -> DoctorReport {
         },
         brokers,
         advice: Vec::new(),
+        proposals: Vec::new(),
         treatment: None,
         refusals: Vec::new(),
         actions: Arc::from([]),

@@ -9,6 +9,7 @@ use super::{
     fence::Fence,
     lease::Leadership,
     object::{PolicyKey, PolicyObject},
+    reassignments::Approvals,
     secrets,
     validate::{self, Fixed, Problem, ValidPolicy},
 };
@@ -46,6 +47,7 @@ pub(super) struct Shared {
     pub fleet: Fleet,
     pub claims: Claims,
     pub board: Arc<Board>,
+    pub approvals: Arc<Approvals>,
     pub leadership: Leadership,
 }
 
@@ -209,6 +211,7 @@ impl Supervisor {
             policy: policy.subscribe(),
             authority: authority.subscribe(),
             conflict: conflict.subscribe(),
+            decisions: self.shared.approvals.follow(&self.key),
         };
         let doctor = Doctor::start(settings, cancel.clone());
         self.shared.fleet.insert(&self.key.to_string(), doctor.reports.clone());

@@ -143,6 +143,8 @@ impl Watched {
                 policy: self.policy.clone(),
                 authority: authority.subscribe(),
                 conflict: no_conflict.subscribe(),
+                // People decide by records in the actions log, which the engine reads itself.
+                decisions: watch::channel(Arc::default()).1,
             },
             over.clone(),
         );

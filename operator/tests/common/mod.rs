@@ -6,10 +6,13 @@
 use doctorkafka_diagnosis::{BrokerState, Reason};
 use doctorkafka_doctor::{
     Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, Refusal, Role, SkipReason, Summary,
-    TreatmentEnd, TreatmentView,
+    TreatmentEnd, TreatmentView, execute::Treatment,
 };
 use doctorkafka_operator::fleet::Fleet;
-use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Evidence, LeadershipMove, Outcome, Severity};
+use doctorkafka_wire::{
+    ActionKind, ActionRecord, BrokerId, Evidence, LeadershipMove, Outcome, PartitionChange, Severity,
+    TreatmentCause,
+};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -100,6 +103,7 @@ pub fn report(policy: &str, brokers: Vec<BrokerView>) -> DoctorReport {
         },
         brokers,
         advice: Vec::new(),
+        proposals: Vec::new(),
         treatment: None,
         refusals: Vec::new(),
         actions: Arc::from([]),
@@ -113,6 +117,23 @@ pub fn report(policy: &str, brokers: Vec<BrokerView>) -> DoctorReport {
             throttles_left: 0,
         },
     }
+}
+
+/// A treatment of one partition.
+pub fn treatment() -> Treatment {
+    let cause = TreatmentCause {
+        broker: Some(BrokerId(2)),
+        reason: "LeadershipRelief".to_owned(),
+        message: "broker 2 is overloaded".to_owned(),
+    };
+    let change = PartitionChange {
+        topic: "orders".to_owned(),
+        partition: 4,
+        from: vec![BrokerId(2), BrokerId(1)],
+        to: vec![BrokerId(1), BrokerId(2)],
+        bytes: 0,
+    };
+    Treatment::new(cause, vec![change], None).expect("it breaks no rule")
 }
 
 /// A report with something in every part of it.
@@ -133,7 +154,11 @@ pub fn full_report(policy: &str) -> DoctorReport {
         message: "moving the leadership of 7 partitions".to_owned(),
         done: 3,
         partitions: 7,
+        bytes: 0,
+        bytes_done: 0,
+        seconds_left: None,
         hold: Some("Paused: not begun until it is lifted".to_owned()),
+        treatment: Arc::new(treatment()),
     });
     report.refusals = vec![Refusal {
         broker: Some(BrokerId(2)),

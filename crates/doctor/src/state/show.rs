@@ -69,6 +69,7 @@ impl EngineState {
             brokers,
             advice: self.advice.clone(),
             refusals: self.refusals.clone(),
+            proposals: Vec::new(),
             treatment: self.treatment.clone(),
             actions: self.newest_actions(),
             counters: Counters { throttles_left: self.owed.len(), ..self.counters.clone() },

@@ -1,0 +1,5 @@
+//! Treatments as `KafkaReassignment` objects.
+
+mod approvals;
+
+pub(super) use approvals::Approvals;
