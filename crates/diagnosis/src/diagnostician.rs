@@ -1,11 +1,12 @@
 //! The whole diagnosis of one cluster.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use doctorkafka_wire::{BrokerId, BrokerReport, Evidence};
 
 use crate::{
-    BrokerState, ClusterFacts, Detection, DirectProbe, Moment, PathMark, Reason, Registration, Resource,
+    BrokerState, ClusterFacts, Detection, DirectProbe, Identity, Moment, PathMark, Platform, PlatformFacts,
+    Reason, Registration, Resource,
     condition::{self, Finding, percent_beside},
     controller::ControllerWatch,
     memory::Memory,
@@ -65,6 +66,9 @@ pub struct Diagnostician {
     listening_since: Moment,
     memories: BTreeMap<BrokerId, Memory>,
     diagnoses: BTreeMap<BrokerId, Diagnosis>,
+    /// The same with what the platform says of causes. Nothing is concluded from these.
+    told: BTreeMap<BrokerId, Diagnosis>,
+    platform: Platform,
     paths: BTreeMap<i32, PathClock>,
     facts: Option<ClusterFacts>,
     controller: ControllerWatch,
@@ -83,6 +87,8 @@ impl Diagnostician {
             listening_since: now,
             memories: BTreeMap::new(),
             diagnoses: BTreeMap::new(),
+            told: BTreeMap::new(),
+            platform: Platform::default(),
             paths: BTreeMap::new(),
             facts: None,
             controller: ControllerWatch::default(),
@@ -142,6 +148,34 @@ impl Diagnostician {
         };
     }
 
+    /// Takes in what the platform tells. `advertised` gives the host that Kafka names for a broker.
+    pub fn look_at_platform<'a>(
+        &mut self,
+        facts: Arc<PlatformFacts>,
+        advertised: impl Fn(BrokerId) -> Option<&'a str>,
+        now: Moment,
+    ) {
+        let identity = |(id, memory): (&BrokerId, &'_ Memory)| {
+            let hostname = memory.report.as_ref().map(|report| report.host.clone());
+            (*id, advertised(*id), hostname.filter(|name| !name.is_empty()))
+        };
+        let known: Vec<_> = self.memories.iter().map(identity).collect();
+        let brokers: Vec<_> = known
+            .iter()
+            .map(|(id, advertised, hostname)| Identity {
+                id: *id,
+                advertised: *advertised,
+                hostname: hostname.as_deref(),
+            })
+            .collect();
+        self.platform.look(facts, &brokers, now);
+    }
+
+    /// What the platform says of the brokers.
+    pub fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
     /// Takes in a report that was read at `now` from `offset` of `partition`.
     pub fn report(&mut self, partition: i32, offset: i64, report: BrokerReport, now: Moment) -> Intake {
         let path = self.paths.entry(partition).or_default();
@@ -167,9 +201,9 @@ impl Diagnostician {
         self.memories.iter().filter(|(_, memory)| silent(memory)).map(|(id, _)| *id).collect()
     }
 
-    /// Every broker's diagnosis as of the last [`diagnose`](Self::diagnose).
+    /// Every broker's diagnosis as of the last [`diagnose`](Self::diagnose), with the platform's cause where there is one.
     pub fn diagnoses(&self) -> &BTreeMap<BrokerId, Diagnosis> {
-        &self.diagnoses
+        &self.told
     }
 
     /// Every broker's diagnosis at `now`. To be called at least once a second: after a longer pause than five seconds the
@@ -201,7 +235,20 @@ impl Diagnostician {
         }
         self.unreachable = silences.values().any(|silence| *silence == Silence::KafkaUnreachable);
         self.diagnosed = now;
-        &self.diagnoses
+        self.tell(now);
+        &self.told
+    }
+
+    /// Lays what the platform says over the diagnoses, and copies only those that have changed.
+    fn tell(&mut self, now: Moment) {
+        self.told.retain(|id, _| self.diagnoses.contains_key(id));
+        for (id, base) in &self.diagnoses {
+            let explained = self.platform.explain(*id, base, now);
+            let wanted = explained.as_ref().unwrap_or(base);
+            if self.told.get(id) != Some(wanted) {
+                self.told.insert(*id, wanted.clone());
+            }
+        }
     }
 
     fn listener(&self, now: Moment) -> Listener<'_> {

@@ -7,7 +7,8 @@
 //! `path` knows how long a broker *could* have been heard, `controller` how far the controller's word goes, and `memory`
 //! what was last heard of a broker: of which sidecar (`runs`), how late (`punctuality`), of which process (`process`) and
 //! with which resources over their limits (`resources`). `silence` decides what not hearing means, `unheard` puts it
-//! into words, and `condition` says what the newest report means.
+//! into words, and `condition` says what the newest report means. `platform` adds the cause that pods, nodes and volumes
+//! tell, and never changes a state.
 
 mod condition;
 mod controller;
@@ -17,6 +18,7 @@ mod facts;
 mod memory;
 mod moment;
 mod path;
+mod platform;
 mod process;
 mod punctuality;
 mod resources;
@@ -32,5 +34,9 @@ pub use diagnostician::{Diagnosis, Diagnostician, Intake};
 pub use facts::{BrokerFacts, ClusterFacts, DirectProbe, Registration};
 pub use moment::Moment;
 pub use path::PathMark;
+pub use platform::{
+    ClaimPhase, Ending, Identity, NodeFacts, Platform, PlatformFacts, PodFacts, PodPhase, Source, StandDown,
+    TOLD_EVERY, Unknown, Waiting, Workload,
+};
 pub use resources::Resource;
 pub use state::{BrokerState, Reason};

@@ -84,6 +84,29 @@ pub enum Reason {
     PathUnavailable,
     /// Unknown: Kafka cannot be reached at all.
     KafkaUnreachable,
+    /// Unhealthy: the node of its pod is NotReady.
+    NodeNotReady,
+    /// Unhealthy: the node of its pod does not exist any more.
+    NodeGone,
+    /// Unhealthy: its container needed more memory than its limit allows, and was killed for it.
+    #[serde(rename = "OOMKilled")]
+    OomKilled,
+    /// Unhealthy: its container ends again and again.
+    CrashLoopBackOff,
+    /// Unhealthy: its container's image cannot be had.
+    ImagePullBackOff,
+    /// Unhealthy: no node takes its pod.
+    Unschedulable,
+    /// Unhealthy: its pod is not running yet.
+    PodPending,
+    /// Unhealthy: its pod is being deleted or does not exist.
+    PodDeleted,
+    /// Unhealthy: its pod was evicted.
+    Evicted,
+    /// Unhealthy: a volume of its pod is lost, with the data on it.
+    VolumeLost,
+    /// Unhealthy: its pod is being replaced in a rolling update.
+    RollingUpdate,
 }
 
 impl Reason {
@@ -106,7 +129,36 @@ impl Reason {
             Self::AllSilent => "AllSilent",
             Self::PathUnavailable => "PathUnavailable",
             Self::KafkaUnreachable => "KafkaUnreachable",
+            Self::NodeNotReady => "NodeNotReady",
+            Self::NodeGone => "NodeGone",
+            Self::OomKilled => "OOMKilled",
+            Self::CrashLoopBackOff => "CrashLoopBackOff",
+            Self::ImagePullBackOff => "ImagePullBackOff",
+            Self::Unschedulable => "Unschedulable",
+            Self::PodPending => "PodPending",
+            Self::PodDeleted => "PodDeleted",
+            Self::Evicted => "Evicted",
+            Self::VolumeLost => "VolumeLost",
+            Self::RollingUpdate => "RollingUpdate",
         }
+    }
+
+    /// Whether it is a cause that the platform tells of a broker that is down for Kafka, too.
+    pub fn is_of_the_platform(self) -> bool {
+        matches!(
+            self,
+            Self::NodeNotReady
+                | Self::NodeGone
+                | Self::OomKilled
+                | Self::CrashLoopBackOff
+                | Self::ImagePullBackOff
+                | Self::Unschedulable
+                | Self::PodPending
+                | Self::PodDeleted
+                | Self::Evicted
+                | Self::VolumeLost
+                | Self::RollingUpdate
+        )
     }
 }
 
