@@ -65,9 +65,10 @@ pub struct Diagnostician {
     detection: Detection,
     listening_since: Moment,
     memories: BTreeMap<BrokerId, Memory>,
-    diagnoses: BTreeMap<BrokerId, Diagnosis>,
+    /// What each broker is held to be by its reports and by Kafka.
+    held: BTreeMap<BrokerId, Diagnosis>,
     /// The same with what the platform says of causes. Nothing is concluded from these.
-    told: BTreeMap<BrokerId, Diagnosis>,
+    diagnoses: BTreeMap<BrokerId, Diagnosis>,
     platform: Platform,
     paths: BTreeMap<i32, PathClock>,
     facts: Option<ClusterFacts>,
@@ -86,8 +87,8 @@ impl Diagnostician {
             detection,
             listening_since: now,
             memories: BTreeMap::new(),
+            held: BTreeMap::new(),
             diagnoses: BTreeMap::new(),
-            told: BTreeMap::new(),
             platform: Platform::default(),
             paths: BTreeMap::new(),
             facts: None,
@@ -132,7 +133,7 @@ impl Diagnostician {
         if facts.names_fenced {
             // Missing from an answer that names fenced brokers: unregistered, a broker no more.
             self.memories.retain(|id, _| facts.brokers.contains_key(id));
-            self.diagnoses.retain(|id, _| facts.brokers.contains_key(id));
+            self.held.retain(|id, _| facts.brokers.contains_key(id));
             self.probes.retain(|id, _| facts.brokers.contains_key(id));
         }
         self.controller.look(&facts);
@@ -203,7 +204,7 @@ impl Diagnostician {
 
     /// Every broker's diagnosis as of the last [`diagnose`](Self::diagnose), with the platform's cause where there is one.
     pub fn diagnoses(&self) -> &BTreeMap<BrokerId, Diagnosis> {
-        &self.told
+        &self.diagnoses
     }
 
     /// Every broker's diagnosis at `now`. To be called at least once a second: after a longer pause than five seconds the
@@ -216,7 +217,7 @@ impl Diagnostician {
         let silences = listener.judge(&self.memories);
         let mut findings = Vec::with_capacity(silences.len());
         for (id, memory) in &self.memories {
-            let before = self.diagnoses.get(id);
+            let before = self.held.get(id);
             let silence = silences.get(id).copied().unwrap_or(Silence::Undecided);
             let registration = listener.registration(*id);
             if let Some(finding) = self.judge(*id, memory, before, silence, registration) {
@@ -236,17 +237,17 @@ impl Diagnostician {
         self.unreachable = silences.values().any(|silence| *silence == Silence::KafkaUnreachable);
         self.diagnosed = now;
         self.tell(now);
-        &self.told
+        &self.diagnoses
     }
 
     /// Lays what the platform says over the diagnoses, and copies only those that have changed.
     fn tell(&mut self, now: Moment) {
-        self.told.retain(|id, _| self.diagnoses.contains_key(id));
-        for (id, base) in &self.diagnoses {
+        self.diagnoses.retain(|id, _| self.held.contains_key(id));
+        for (id, base) in &self.held {
             let explained = self.platform.explain(*id, base, now);
             let wanted = explained.as_ref().unwrap_or(base);
-            if self.told.get(id) != Some(wanted) {
-                self.told.insert(*id, wanted.clone());
+            if self.diagnoses.get(id) != Some(wanted) {
+                self.diagnoses.insert(*id, wanted.clone());
             }
         }
     }
@@ -267,7 +268,7 @@ impl Diagnostician {
     fn hearing_returns(&self, now: Moment) -> bool {
         let was_suspended = now.since(self.diagnosed) > SUSPENDED_AFTER;
         let reached_again = self.unreachable && self.listener(now).fresh_facts().is_some();
-        let heard_again = self.diagnoses.iter().any(|(id, diagnosis)| {
+        let heard_again = self.held.iter().any(|(id, diagnosis)| {
             matches!(diagnosis.reason, Reason::AllSilent | Reason::KafkaUnreachable)
                 && self.memories.get(id).is_some_and(|memory| memory.is_fresh(now))
         });
@@ -329,7 +330,7 @@ impl Diagnostician {
     /// Makes a finding the diagnosis. What has not changed keeps its time, its sentence and its evidence; of a broker that
     /// is down, new facts are told as they come.
     fn settle(&mut self, id: BrokerId, finding: Finding, now: Moment) {
-        let message = match self.diagnoses.get_mut(&id) {
+        let message = match self.held.get_mut(&id) {
             Some(before) if before.state == finding.state => {
                 let news = before.state == BrokerState::Unhealthy && before.message != finding.message;
                 if news || before.reason != finding.reason {
@@ -348,7 +349,7 @@ impl Diagnostician {
         if let Some(message) = message {
             diagnosis.message = message;
         }
-        self.diagnoses.insert(id, diagnosis);
+        self.held.insert(id, diagnosis);
     }
 
     /// How a broker got well, for people.
