@@ -1,7 +1,7 @@
 //! The rules of the CRD for policies that no API server has seen.
 
 use crate::{
-    Authentication, Bounds, ClusterTls, CruiseControl, Duration, Executor, Kafka, KafkaHealthPolicySpec,
+    Authentication, Bounds, BrokerList, ClusterTls, CruiseControl, Duration, Executor, Kafka, KafkaHealthPolicySpec,
     Limits, Maintenance, MaintenanceWindow, OAuthBearer, Thresholds, Topics, cel,
 };
 use crate::{BrokerFailure, Detection};
@@ -32,6 +32,8 @@ impl KafkaHealthPolicySpec {
         );
         found.limits(&self.limits);
         found.maintenance(&self.maintenance);
+        found.brokers("spec.drain.brokers", &self.drain.brokers, BrokerList::MAX_BROKERS);
+        found.brokers("spec.demote.brokers", &self.demote.brokers, BrokerList::MAX_BROKERS);
         found.executor(&self.executor);
         found.0
     }
@@ -225,12 +227,16 @@ impl Found {
                 self.add(format!("{root}.windows[{n}].days[{day}]"), format!("{repeated:?} is there twice"));
             }
         }
-        self.items(&format!("{root}.brokers"), maintenance.brokers.len(), Maintenance::MAX_BROKERS);
-        for (n, broker) in maintenance.brokers.iter().enumerate().filter(|(_, broker)| **broker < 0) {
-            self.add(format!("{root}.brokers[{n}]"), format!("must be a broker id, 0 or more, got {broker}"));
+        self.brokers(&format!("{root}.brokers"), &maintenance.brokers, Maintenance::MAX_BROKERS);
+    }
+
+    fn brokers(&mut self, field: &str, brokers: &[i32], max: usize) {
+        self.items(field, brokers.len(), max);
+        for (n, broker) in brokers.iter().enumerate().filter(|(_, broker)| **broker < 0) {
+            self.add(format!("{field}[{n}]"), format!("must be a broker id, 0 or more, got {broker}"));
         }
-        if let Some((n, broker)) = first_repeated(&maintenance.brokers) {
-            self.add(format!("{root}.brokers[{n}]"), format!("{broker} is there twice"));
+        if let Some((n, broker)) = first_repeated(brokers) {
+            self.add(format!("{field}[{n}]"), format!("{broker} is there twice"));
         }
     }
 

@@ -26,6 +26,7 @@ mod percent;
 mod policy;
 mod reassignment;
 mod remedies;
+mod requests;
 mod status;
 mod throttle;
 mod topics;
@@ -51,6 +52,7 @@ pub use reassignment::{
     Phase, PolicyRef, Progress, ReplicaMove,
 };
 pub use remedies::{BrokerFailure, Remedies, Remedy};
+pub use requests::BrokerList;
 pub use status::{BrokerStatus, KafkaHealthPolicyStatus, KafkaStatus, LastAction, Summary};
 pub use throttle::{ParseThrottleError, Throttle};
 pub use topics::Topics;

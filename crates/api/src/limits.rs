@@ -20,7 +20,7 @@ pub struct Limits {
     /// Replicas that move in the whole cluster at the same time.
     #[schemars(range(min = 1, max = Self::MAX_MOVES), extend("format" = "int32"))]
     pub moves_per_cluster: u32,
-    /// How fast replicas are copied: auto, or a rate at each broker such as 50MB/s.
+    /// How fast replicas are copied: auto, a rate at each broker such as 50MB/s, or none for as fast as it goes.
     #[schemars(extend("x-kubernetes-validations" = cel::matching(Throttle::PATTERN, Throttle::EXPECTED)))]
     pub replication_throttle: Throttle,
     /// No replica moves to a broker whose fullest log directory would then be fuller than this, percent.

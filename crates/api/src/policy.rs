@@ -1,7 +1,7 @@
 //! `KafkaHealthPolicy`.
 
 use crate::{
-    Brokers, Detection, Executor, Kafka, KafkaHealthPolicyStatus, Limits, Maintenance, Mode, Remedies, Topics,
+    BrokerList, Brokers, Detection, Executor, Kafka, KafkaHealthPolicyStatus, Limits, Maintenance, Mode, Remedies, Topics,
 };
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -107,6 +107,14 @@ pub struct KafkaHealthPolicySpec {
     /// What the doctor is to leave alone, and when.
     #[serde(default)]
     pub maintenance: Maintenance,
+    /// Brokers that are to hold no replicas, as before they are taken away: everything on them is moved to others, as far as
+    /// the mode of `remedies.replicas` allows.
+    #[serde(default)]
+    pub drain: BrokerList,
+    /// Brokers that are to lead no partitions, as before they are restarted: leaderships are handed to in-sync replicas, as
+    /// far as the mode of `remedies.leadership` allows, and given back when the broker is no longer named here.
+    #[serde(default)]
+    pub demote: BrokerList,
     /// Who carries out the moving of replicas.
     #[serde(default)]
     pub executor: Executor,
@@ -124,6 +132,8 @@ impl KafkaHealthPolicySpec {
             remedies: Remedies::default(),
             limits: Limits::default(),
             maintenance: Maintenance::default(),
+            drain: BrokerList::default(),
+            demote: BrokerList::default(),
             executor: Executor::default(),
         }
     }

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{borrow::Cow, fmt, str::FromStr};
 
-/// How fast replicas are copied: chosen by the doctor, or a rate.
+/// How fast replicas are copied: chosen by the doctor, a rate, or as fast as it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Throttle {
     /// Chosen from what the brokers have left.
@@ -12,13 +12,15 @@ pub enum Throttle {
     Auto,
     /// So many bytes a second at each broker, never 0.
     BytesPerSecond(u64),
+    /// Not throttled.
+    Unlimited,
 }
 
 impl Throttle {
     /// What a throttle must look like, as a regular expression.
-    pub const PATTERN: &'static str = "^(auto|[1-9][0-9]{0,5}(kB|MB|GB)/s)$";
+    pub const PATTERN: &'static str = "^(auto|none|[1-9][0-9]{0,5}(kB|MB|GB)/s)$";
 
-    pub(crate) const EXPECTED: &'static str = "must be auto or a rate such as 50MB/s";
+    pub(crate) const EXPECTED: &'static str = "must be auto, none or a rate such as 50MB/s";
 }
 
 /// A text that is not a throttle.
@@ -46,6 +48,7 @@ impl FromStr for Throttle {
         };
         match text {
             "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::Unlimited),
             _ => rate().ok_or_else(|| ParseThrottleError { given: text.chars().take(64).collect() }),
         }
     }
@@ -55,6 +58,7 @@ impl fmt::Display for Throttle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Auto => f.write_str("auto"),
+            Self::Unlimited => f.write_str("none"),
             Self::BytesPerSecond(rate) if rate.is_multiple_of(1_000_000_000) => {
                 write!(f, "{}GB/s", rate / 1_000_000_000)
             }
@@ -100,6 +104,7 @@ mod tests {
     fn reads_and_prints() {
         for (text, throttle) in [
             ("auto", Throttle::Auto),
+            ("none", Throttle::Unlimited),
             ("50MB/s", Throttle::BytesPerSecond(50_000_000)),
             ("1GB/s", Throttle::BytesPerSecond(1_000_000_000)),
             ("1500kB/s", Throttle::BytesPerSecond(1_500_000)),

@@ -208,7 +208,7 @@ mod tests {
             errors,
             [
                 "line 10: spec.detection.cpu.recoverBelow: no such field; there are overloadedAbove, recoveredBelow, sustainedFor",
-                "line 11: spec.limit: no such field; there are brokers, detection, executor, kafka, limits, maintenance, mode, remedies, topics",
+                "line 11: spec.limit: no such field; there are brokers, demote, detection, drain, executor, kafka, limits, maintenance, mode, remedies, topics",
             ]
         );
     }
