@@ -17,7 +17,9 @@ mod spread;
 
 pub use cluster::{Broker, Cluster, Health, Partition};
 pub use figures::Balance;
-pub use instance::{Change, Instance, Load, Node, NodeState, ParseError, Parser, RESOURCES};
+pub use instance::{
+    Builder, Change, Instance, Invalid, Load, Node, NodeState, ParseError, Parser, RESOURCES,
+};
 pub use leadership::{Goal, LeadershipPlan, MAX_MOVES, relieve};
 pub use refused::{Refused, Rule};
 pub use remedy::{Proposal, Remedy, Shortfall, Why, propose};

@@ -1,9 +1,12 @@
 //! A cluster with the load of every replica, in flat arrays: what replica moves are planned on.
 
 mod answer;
+mod build;
+mod lines;
 mod parse;
 
 pub use answer::Change;
+pub use build::{Builder, Invalid};
 pub use parse::{ParseError, Parser};
 
 use std::ops::Range;
@@ -27,6 +30,8 @@ pub struct Instance {
     pub threshold: Load,
     /// The most replicas that a broker may hold.
     pub max_replicas: u32,
+    /// Names of the racks, by [`Node::rack`].
+    racks: Vec<String>,
     topics: Vec<String>,
     partitions: Vec<Partition>,
     /// Positions in `brokers`, partition after partition, the leader of each first.
