@@ -15,6 +15,7 @@
 //! - [`KafkaCluster`]: KRaft brokers as processes, each to be killed, stopped, paused, resumed and started
 //!   again, and if wanted a [`Proxy`] before each, and any [`Listener`] with TLS or SASL.
 //! - [`ControlPlane`]: etcd and kube-apiserver with RBAC on; pods do not run.
+//! - [`Helm`]: to install charts.
 //! - [`Process`]: any program, in the same manner. [`wait_until`]: bounded waiting on a condition.
 //!   [`free_port`].
 //!
@@ -30,6 +31,8 @@
 //! 20 s with Go's cache filled, and are ready after 5 s.
 
 mod cache;
+mod golang;
+mod helm;
 mod ids;
 mod kafka;
 mod kubernetes;
@@ -38,6 +41,7 @@ pub mod process;
 mod proxy;
 mod wait;
 
+pub use helm::Helm;
 pub use kafka::{
     Broker, Certificates, Identity, KafkaCluster, KafkaClusterBuilder, KafkaVersion, Listener, live_brokers,
 };

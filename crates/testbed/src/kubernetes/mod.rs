@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tokio::process::Command;
 
-use self::install::{Installation, KUBERNETES};
+use self::install::Installation;
+use crate::golang::KUBERNETES;
 use crate::ids::new_uuid;
 use crate::ports::free_port;
 use crate::process::{Process, Scratch};
