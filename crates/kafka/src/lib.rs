@@ -26,9 +26,9 @@ mod tls;
 
 pub use admin::{
     Admin, AdminError, Attempt, BrokerInfo, ClusterAdmin, ClusterDescription, ConfigChange, ConfigResource,
-    DynamicConfigs, LogDir, PartitionError, PartitionInfo, PartitionOutcome, ProbeError, QuorumLeader,
-    ReassignmentChange, ReplicaSize, RunningReassignment, TopicInfo, TopicOutcome, TopicPartition, TopicSpec,
-    probe,
+    DynamicConfigs, LogDir, LogSpan, PartitionError, PartitionInfo, PartitionOutcome, ProbeError,
+    QuorumLeader, ReassignmentChange, ReplicaSize, RunningReassignment, TopicInfo, TopicOutcome,
+    TopicPartition, TopicPartitions, TopicSpec, probe,
 };
 pub use connection::{Connection, ConnectionError};
 pub use election::{GroupElection, Standing};

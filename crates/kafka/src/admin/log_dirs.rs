@@ -1,7 +1,7 @@
 //! What is in a broker's directories.
 
 use super::{
-    Admin, AdminError, LogDir, ReplicaSize, TopicPartition,
+    Admin, AdminError, BrokerInfo, LogDir, ReplicaSize, TopicPartition,
     command::{no_such_broker, unreachable},
     link::Request,
     pool::Ask,
@@ -21,6 +21,21 @@ impl Admin {
         let request = DescribeLogDirsRequest::NAME;
         let address = self.broker_addresses().await?.remove(&broker);
         let address = address.ok_or_else(|| no_such_broker(request, broker))?;
+        self.log_dirs_at(broker, address).await
+    }
+
+    /// The directories of a broker whose address is known, asked of itself: one request and no look at the cluster before
+    /// it, for those who ask all brokers. DescribeLogDirs, API key 35; needs DESCRIBE on the cluster.
+    ///
+    /// # Errors
+    /// [`AdminError::Unreachable`], [`AdminError::Unsupported`], and [`AdminError::Refused`], also when the broker lists no
+    /// directory.
+    pub async fn log_dirs_of(&self, broker: &BrokerInfo) -> Result<Vec<LogDir>, AdminError> {
+        self.log_dirs_at(broker.id, broker.address()).await
+    }
+
+    async fn log_dirs_at(&self, broker: BrokerId, address: String) -> Result<Vec<LogDir>, AdminError> {
+        let request = DescribeLogDirsRequest::NAME;
         let answer = self
             .general
             .ask(&address, self.limits, &DescribeAll)

@@ -17,6 +17,7 @@ mod pool;
 mod probe;
 mod reassignments;
 mod secure;
+mod spans;
 mod topics;
 
 pub use cluster_admin::{
@@ -26,6 +27,7 @@ pub use cluster_admin::{
 pub use error::{AdminError, Attempt, ProbeError};
 pub use model::{BrokerInfo, ClusterDescription, PartitionInfo, QuorumLeader, TopicInfo};
 pub use probe::probe;
+pub use spans::{LogSpan, TopicPartitions};
 pub use topics::{TopicOutcome, TopicSpec};
 
 use crate::Connection;

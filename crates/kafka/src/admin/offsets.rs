@@ -24,16 +24,16 @@ pub(super) const LIMITS: Limits = Limits {
 };
 
 /// Timestamps with a meaning of their own in ListOffsets.
-const LATEST: i64 = -1;
+pub(super) const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 
 /// The replica id of an ordinary client. Asked by it, the leader tells how far the log can be read: the high watermark,
 /// which stands still while a dead broker is still counted among the in-sync replicas.
-const CLIENT: i32 = -1;
+pub(super) const CLIENT: i32 = -1;
 
 /// A replica id that stands for no replica and no ordinary client (`ListOffsetsRequest.DEBUGGING_REPLICA_ID`). Asked by
 /// it, the leader tells where its log ends.
-const LOG_END_READER: i32 = -2;
+pub(super) const LOG_END_READER: i32 = -2;
 
 /// A point of a partition's log.
 #[derive(Debug, Clone, Copy)]
