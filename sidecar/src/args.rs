@@ -14,6 +14,9 @@ Examples:
   In a pod that shares its process namespace with the broker's container:
     doctorkafka-sidecar --broker-id 1 --kafka-brokers prod-kafka-bootstrap:9092 --probe 127.0.0.1:9092
 
+  The same for a broker that tells its id itself, by its volume or its properties file:
+    doctorkafka-sidecar --broker-id auto --data-dir /var/lib/kafka/data --kafka-brokers prod-kafka-bootstrap:9092
+
   Several brokers on one machine, told apart by their properties files or by a part of the command line:
     doctorkafka-sidecar --broker-id 2 --kafka-brokers localhost:9092 --broker-match server-2.properties --listen off
 
@@ -35,9 +38,14 @@ RUST_LOG sets what is logged, for example RUST_LOG=debug.";
 #[derive(Debug, Parser)]
 #[command(version, after_long_help = EXAMPLES, max_term_width = 110)]
 pub struct Args {
-    /// The broker's node.id.
-    #[arg(long, env = "BROKER_ID", value_parser = broker_id)]
-    pub broker_id: BrokerId,
+    /// The broker's node.id; or auto, which waits until meta.properties in a --data-dir or the broker's own properties file
+    /// names it.
+    #[arg(long, env = "BROKER_ID", value_name = "ID", value_parser = broker_id)]
+    pub broker_id: Identity,
+
+    /// A volume of the broker's as it is mounted here, for --broker-id auto; may be repeated.
+    #[arg(long = "data-dir", env = "DATA_DIRS", value_name = "PATH", value_delimiter = ',')]
+    pub data_dirs: Vec<PathBuf>,
 
     /// Kafka's bootstrap servers, host:port[,host:port...].
     #[arg(
@@ -97,6 +105,10 @@ pub struct Args {
     #[arg(long, env = "SCRAPE_URL", value_name = "URL", value_parser = scrape_url)]
     pub scrape: Option<String>,
 
+    /// Wait for certificates, keys and passwords that are not there yet or are of no use, instead of ending with an error.
+    #[arg(long, env = "WAIT_FOR_FILES", value_parser = FalseyValueParser::new())]
+    pub wait_for_files: bool,
+
     /// Where to serve /healthz and /metrics: address:port, or off.
     #[arg(long, env = "LISTEN_ADDRESS", value_name = "ADDRESS", default_value = "0.0.0.0:7070", value_parser = listen)]
     pub listen: Listen,
@@ -112,6 +124,15 @@ pub struct Args {
     /// Also fall silent from time to time for 12 to 20 seconds.
     #[arg(long, env = "SIMULATE_GAPS", value_parser = FalseyValueParser::new(), requires = "simulate")]
     pub simulate_gaps: bool,
+}
+
+/// Which broker is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// The one beside us, whatever its `node.id`.
+    Auto,
+    /// This one.
+    Given(BrokerId),
 }
 
 /// Which listener is probed.
@@ -134,10 +155,13 @@ pub enum Listen {
     At(SocketAddr),
 }
 
-fn broker_id(text: &str) -> Result<BrokerId, String> {
-    match text.trim().parse::<i32>() {
-        Ok(id) if id >= 0 => Ok(BrokerId(id)),
-        _ => Err("expected the broker's node.id, a number from 0".into()),
+fn broker_id(text: &str) -> Result<Identity, String> {
+    match text.trim() {
+        "auto" => Ok(Identity::Auto),
+        number => match number.parse::<i32>() {
+            Ok(id) if id >= 0 => Ok(Identity::Given(BrokerId(id))),
+            _ => Err("expected the broker's node.id, a number from 0, or auto".into()),
+        },
     }
 }
 
@@ -203,7 +227,7 @@ mod tests {
     #[test]
     fn what_is_needed_is_enough() {
         let args = parse(&[]).unwrap();
-        assert_eq!(args.broker_id, BrokerId(2));
+        assert_eq!(args.broker_id, Identity::Given(BrokerId(2)));
         assert_eq!(args.metrics_topic, "_doctor_metrics");
         assert_eq!(args.interval, Duration::from_secs(1));
         assert_eq!(args.probe, ProbeTarget::Auto);
@@ -236,6 +260,16 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(named), "{flags:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_broker_may_tell_its_id_itself() {
+        let given =
+            ["doctorkafka-sidecar", "--broker-id=auto", "--data-dir=/data/0,/data/1", "--wait-for-files"];
+        let args = Args::try_parse_from(given.into_iter().chain(["--kafka-brokers=localhost:9092"])).unwrap();
+        assert_eq!(args.broker_id, Identity::Auto);
+        assert_eq!(args.data_dirs, [PathBuf::from("/data/0"), PathBuf::from("/data/1")]);
+        assert!(args.wait_for_files);
     }
 
     #[test]

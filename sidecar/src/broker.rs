@@ -2,9 +2,11 @@
 
 mod config;
 mod finder;
+mod identity;
 mod properties;
 mod tracker;
 
 pub use config::BrokerConfig;
 pub use finder::{Selector, has_ended};
+pub use identity::identify;
 pub use tracker::{Presence, RunningBroker, Sight, track};

@@ -2,8 +2,8 @@
 //! starts to answer, one report.
 
 use crate::{
-    args::{Args, ProbeTarget},
-    broker::{Selector, Sight, track},
+    args::{Args, Identity, ProbeTarget},
+    broker::{Selector, Sight, identify, track},
     http::{self, Board},
     measure::{Sampler, watch_log_dirs},
     probe, scrape,
@@ -36,15 +36,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut stop = Stop::listen().context("cannot listen for signals")?;
     let listener = http::bind(&args.listen).await?;
-    let mut sights = track(selector(&args), args.broker_id, local_port(&args.probe), args.interval).await?;
+    let (broker, connection) = tokio::select! {
+        needed = needs(&args) => needed?,
+        () = stop.asked() => return Ok(()),
+    };
+    let mut sights = track(selector(&args), broker, local_port(&args.probe), args.interval).await?;
     let mut probes = probe::watch_listener(args.probe.clone(), sights.clone(), args.interval);
-    let connection = args.security.secure(args.kafka_brokers.clone())?;
-    let publisher = Arc::new(ReportPublisher::start(&connection, &args.metrics_topic, args.broker_id)?);
+    let publisher = Arc::new(ReportPublisher::start(&connection, &args.metrics_topic, broker)?);
     let mut connections = args.security.watch(args.kafka_brokers.clone(), connection);
-    let simulator = args.simulate.then(|| Simulator::new(args.seed, args.broker_id, args.simulate_gaps));
+    let simulator = args.simulate.then(|| Simulator::new(args.seed, broker, args.simulate_gaps));
     let simulator = simulator.map(|simulator| Arc::new(Mutex::new(simulator)));
     let board = Arc::new(Board::new(
-        args.broker_id,
+        broker,
         started,
         args.interval,
         Arc::clone(&publisher),
@@ -54,7 +57,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         http::serve(listener, Arc::clone(&board));
     }
     tracing::info!(
-        broker = %args.broker_id,
+        broker = %broker,
         topic = args.metrics_topic,
         kafka = args.kafka_brokers.bootstrap().join(","),
         simulated = args.simulate,
@@ -62,7 +65,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         args.interval
     );
     let mut reporter = Reporter {
-        broker: args.broker_id,
+        broker,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         incarnation: Timestamp::now().as_microsecond().unsigned_abs(),
         started,
@@ -113,6 +116,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = stop.asked() => std::process::exit(INTERRUPTED),
     }
     Ok(())
+}
+
+/// What is needed before anything can be reported: whose reports they are, and the way to Kafka. Both may be waited for, so
+/// that a sidecar that was injected into a pod does not fail again and again and hold up the broker's start.
+async fn needs(args: &Args) -> anyhow::Result<(BrokerId, Connection)> {
+    let broker = match args.broker_id {
+        Identity::Given(id) => id,
+        Identity::Auto => identify(&args.data_dirs, args.broker_match.as_deref()).await,
+    };
+    let connection = args.kafka_brokers.clone();
+    let connection = match args.wait_for_files {
+        true => args.security.secure_in_time(connection).await,
+        false => args.security.secure(connection)?,
+    };
+    Ok((broker, connection))
 }
 
 fn selector(args: &Args) -> Selector {

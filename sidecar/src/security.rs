@@ -15,6 +15,9 @@ use tokio::sync::watch;
 /// How often the files are read again.
 const READ_AGAIN: Duration = Duration::from_secs(10);
 
+/// How often files that are waited for are looked for.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The largest file that is read, bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -26,9 +29,9 @@ pub struct SecurityArgs {
     #[arg(long, env = "TLS", value_parser = clap::builder::FalseyValueParser::new())]
     pub tls: bool,
 
-    /// Encrypt the connection, and trust the authorities in this PEM file instead.
-    #[arg(long, env = "TLS_CA", value_name = "FILE")]
-    pub tls_ca: Option<PathBuf>,
+    /// Encrypt the connection, and trust the authorities in this PEM file instead; may be repeated.
+    #[arg(long, env = "TLS_CA", value_name = "FILE", value_delimiter = ',')]
+    pub tls_ca: Vec<PathBuf>,
 
     /// The client certificate to show, PEM.
     #[arg(long, env = "TLS_CERT", value_name = "FILE", requires = "tls_key")]
@@ -86,10 +89,12 @@ impl SecurityArgs {
     /// See [`SecurityError`].
     pub fn secure(&self, mut connection: Connection) -> Result<Connection, SecurityError> {
         let unusable = |flag| move |error| SecurityError::Unusable { flag, error };
-        let tls = match &self.tls_ca {
-            Some(path) => Some(Tls::trusting(&[pem("--tls-ca", path)?]).map_err(unusable("--tls-ca"))?),
-            None if self.tls => Some(Tls::trusting_the_system().map_err(unusable("--tls"))?),
-            None => None,
+        let trusted: Vec<_> =
+            self.tls_ca.iter().map(|path| pem("--tls-ca", path)).collect::<Result<_, _>>()?;
+        let tls = match trusted.as_slice() {
+            [] if self.tls => Some(Tls::trusting_the_system().map_err(unusable("--tls"))?),
+            [] => None,
+            trusted => Some(Tls::trusting(trusted).map_err(unusable("--tls-ca"))?),
         };
         let tls = match (tls, &self.tls_cert, &self.tls_key) {
             (Some(tls), Some(certificate), Some(key)) => {
@@ -113,6 +118,25 @@ impl SecurityArgs {
             connection = connection.with_sasl(sasl.map_err(unusable(flag))?);
         }
         Ok(connection)
+    }
+
+    /// The same, tried again until the files are there and of use.
+    pub async fn secure_in_time(&self, plain: Connection) -> Connection {
+        let mut said = None;
+        loop {
+            let (security, connection) = (self.clone(), plain.clone());
+            let read = tokio::task::spawn_blocking(move || security.secure(connection)).await;
+            let error = match read {
+                Ok(Ok(connection)) => return connection,
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            if said.as_ref() != Some(&error) {
+                tracing::warn!("nothing is reported until this is right: {error}");
+                said = Some(error);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// The same again and again, as the files may change: a certificate is renewed, a password is rotated. While they are
@@ -154,7 +178,7 @@ impl SecurityArgs {
     }
 
     fn reads_files(&self) -> bool {
-        self.tls_ca.is_some() || self.tls_cert.is_some() || self.sasl_password_file.is_some()
+        !self.tls_ca.is_empty() || self.tls_cert.is_some() || self.sasl_password_file.is_some()
     }
 }
 
@@ -214,6 +238,22 @@ mod tests {
         assert!(!parse(&[]).unwrap().reads_files());
     }
 
+    #[tokio::test]
+    async fn files_that_come_later_are_waited_for() {
+        let certificates = Certificates::generate("prod-ca").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.crt");
+        let security = parse(&["--tls-ca", path.to_str().unwrap()]).unwrap();
+        let plain = Connection::new("kafka:9093", "test").unwrap();
+        let write = async {
+            tokio::task::yield_now().await;
+            fs::write(&path, &certificates.authority).unwrap();
+        };
+        let both = async { tokio::join!(security.secure_in_time(plain.clone()), write).0 };
+        let connection = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+        assert_eq!(connection, security.secure(plain).unwrap());
+    }
+
     #[test]
     fn files_make_the_connection() {
         let certificates = Certificates::generate("prod-ca").unwrap();
@@ -236,6 +276,10 @@ mod tests {
         let both = secured(&[&mutual[..], &sasl].concat()).unwrap();
         assert!(both != secured(&mutual).unwrap() && both != secured(&sasl).unwrap());
         assert!(!format!("{both:?}").contains("hunter2"));
+
+        let second = put("second.crt", &Certificates::generate("other-ca").unwrap().authority);
+        let two = secured(&["--tls-ca", &ca, "--tls-ca", &second]).unwrap();
+        assert!(two != secured(&["--tls-ca", &ca]).unwrap(), "several authorities");
 
         let wrong = put("wrong", "hunter3 is not PEM");
         let missing = folder.path().join("missing");

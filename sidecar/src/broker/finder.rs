@@ -11,7 +11,7 @@ use procfs::{
     process::{FDTarget, Process},
 };
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -70,6 +70,12 @@ pub fn find(selector: &Selector, broker: BrokerId, probed_port: Option<u16>) -> 
     }
     let inodes = probed_port.map(listening_inodes).unwrap_or_default();
     choose(candidates, broker, |pid| has_socket(pid, &inodes))
+}
+
+/// Which `node.id`s the properties files of running brokers name. `text` narrows it as for [`find`]. May block.
+pub fn node_ids(text: Option<&str>) -> BTreeSet<BrokerId> {
+    let candidates = processes().filter_map(|process| broker_candidate(&process, text));
+    candidates.filter_map(|candidate| candidate.config.node_id).collect()
 }
 
 /// The rule of this module, on what was found.
