@@ -2,7 +2,9 @@
 //!
 //! [`files`] lists them all. `gen` writes them, `gen --check` and a test compare them with what is committed.
 
+mod alerts;
 mod crd;
+mod grafana;
 mod policy_reference;
 mod wire_schema;
 
@@ -41,6 +43,10 @@ fn files() -> anyhow::Result<Vec<Generated>> {
         file("deploy/crds/doctorkafka.dev_kafkareassignments.yaml", crd::yaml(&reassignment)?),
         file("docs/reference/policy.md", policy_reference::markdown(&policy)?),
         file("docs/reference/reassignment.md", policy_reference::markdown(&reassignment)?),
+        file("deploy/monitoring/prometheus-rules.yaml", alerts::yaml()),
+        file("charts/doctorkafka/files/prometheus-rules.yaml", alerts::yaml()),
+        file("deploy/monitoring/grafana-dashboard.json", grafana::json()?),
+        file("charts/doctorkafka/files/grafana-dashboard.json", grafana::json()?),
         file("docs/reference/broker-report.schema.json", wire_schema::broker_report()?),
         file("docs/reference/action-record.schema.json", wire_schema::action_record()?),
     ])

@@ -57,8 +57,24 @@ pub const CHROMEDRIVER: Requirement = Requirement {
     elsewhere: "https://googlechromelabs.github.io/chrome-for-testing",
 };
 
+/// Watches the doctor in tests.
+pub const PROMETHEUS: Requirement = Requirement {
+    program: "prometheus",
+    purpose: "scrape operator and sidecars and run the dashboard's queries",
+    package: Some("prometheus"),
+    elsewhere: "https://prometheus.io/download",
+};
+
+/// Judges the alert rules.
+pub const PROMTOOL: Requirement = Requirement {
+    program: "promtool",
+    purpose: "check and test the alert rules",
+    package: Some("prometheus"),
+    elsewhere: "https://prometheus.io/download, beside Prometheus",
+};
+
 /// Everything that the tests use.
-pub const FOR_TESTS: [Requirement; 5] = [JAVA, MAVEN, GO, CHROMIUM, CHROMEDRIVER];
+pub const FOR_TESTS: [Requirement; 7] = [JAVA, MAVEN, GO, CHROMIUM, CHROMEDRIVER, PROMETHEUS, PROMTOOL];
 
 /// Those of `wanted` that are not there.
 pub fn missing(wanted: &[Requirement]) -> Vec<Requirement> {
