@@ -14,6 +14,7 @@ mod authority;
 mod engine;
 pub mod execute;
 mod ledger;
+pub mod load;
 mod loans;
 mod observe;
 mod policy;
