@@ -1,6 +1,6 @@
 //! What treatment would help, by the planner's rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use doctorkafka_diagnosis::{BrokerState, Diagnosis, Resource};
 use doctorkafka_kafka::TopicInfo;
@@ -13,10 +13,11 @@ use crate::policy::Policy;
 /// ones before.
 ///
 /// `report` gives a broker's newest report if it is fresh, and `topics` are `None` while they are not known or out of
-/// date: nothing is planned on either.
+/// date: nothing is planned on either. What is `unfit` keeps what it has and is given nothing.
 pub(crate) fn advise<'r>(
     policy: &Policy,
     diagnoses: &BTreeMap<BrokerId, Diagnosis>,
+    unfit: &BTreeSet<BrokerId>,
     report: impl Fn(BrokerId) -> Option<&'r BrokerReport>,
     topics: Option<&[TopicInfo]>,
 ) -> Vec<(BrokerId, Result<LeadershipPlan, Refused>)> {
@@ -30,9 +31,9 @@ pub(crate) fn advise<'r>(
                 other => return (*id, Err(leadership_does_not_help(*id, other))),
             };
             let Some(topics) = topics else { return (*id, Err(topics_unknown(*id))) };
-            let cluster = clusters
-                .entry(resource)
-                .or_insert_with(|| cluster(policy, diagnoses, |id| resource.percent(report(id)?), topics));
+            let cluster = clusters.entry(resource).or_insert_with(|| {
+                cluster(policy, diagnoses, unfit, |id| resource.percent(report(id)?), topics)
+            });
             let goal = Goal {
                 resource: resource.title(),
                 percent: resource.threshold(&policy.detection).recovered_below,
@@ -49,11 +50,13 @@ pub(crate) fn advise<'r>(
 fn cluster(
     policy: &Policy,
     diagnoses: &BTreeMap<BrokerId, Diagnosis>,
+    unfit: &BTreeSet<BrokerId>,
     load_percent: impl Fn(BrokerId) -> Option<f64>,
     topics: &[TopicInfo],
 ) -> Cluster {
     let broker = |id, diagnosis: &Diagnosis| {
         let health = match diagnosis.state {
+            BrokerState::Healthy if unfit.contains(&id) => Health::Unsettled,
             BrokerState::Healthy => Health::Healthy,
             BrokerState::Overloaded => Health::Overloaded,
             BrokerState::Unhealthy => Health::Unhealthy,

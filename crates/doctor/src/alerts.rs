@@ -60,6 +60,8 @@ pub(crate) struct OpenAlert {
     pub since: Timestamp,
     /// Why an earlier leader raised it (a [`Reason`]), until this doctor has found the same by itself.
     inherited: Option<String>,
+    /// Reasons that have been told with it, each once: the platform may tell the cause later than Kafka the death.
+    told: BTreeSet<String>,
     /// A treatment has been proposed for it.
     proposed: bool,
     /// Rules that have refused a treatment for it; each is told once.
@@ -67,6 +69,16 @@ pub(crate) struct OpenAlert {
 }
 
 impl OpenAlert {
+    /// Whether a reason is news to whoever has heard of this alert: a cause that the platform tells, or that what began as
+    /// a part of a rolling update is no part of it any more.
+    fn is_news(&self, reason: Reason) -> bool {
+        let only_rolling = self.told.iter().eq([Reason::RollingUpdate.as_str()]);
+        self.kind == ActionKind::AlertUnhealthy
+            && (reason.is_of_the_platform() || only_rolling)
+            && self.told.len() < MOST_RULES
+            && !self.told.contains(reason.as_str())
+    }
+
     /// Whether it is the alert that goes with a state.
     pub fn is_of(&self, state: BrokerState) -> bool {
         match state {
@@ -96,7 +108,18 @@ impl Alerts {
                 if self.brokers.len() < MOST_OPEN || self.brokers.contains_key(&broker) =>
             {
                 let reason = record.evidence.get(REASON).and_then(|reason| reason.as_str());
-                self.open(broker, kind, record.time, reason.map(str::to_owned));
+                match self.brokers.get_mut(&broker).filter(|alert| alert.kind == kind) {
+                    Some(alert) if alert.told.len() < MOST_RULES => {
+                        alert.told.extend(reason.map(str::to_owned));
+                    }
+                    Some(_) => {}
+                    None => {
+                        self.open(broker, kind, record.time, reason);
+                        if let Some(alert) = self.brokers.get_mut(&broker) {
+                            alert.inherited = reason.map(str::to_owned);
+                        }
+                    }
+                }
             }
             (ActionKind::AlertUnknown, None) => self.blind_since = Some(record.time),
             (ActionKind::Recovered, Some(broker)) => {
@@ -148,6 +171,10 @@ impl Alerts {
             let alert = self.brokers.get_mut(id);
             let open = alert.as_ref().map(|alert| alert.kind);
             let wanted = match diagnosis.state {
+                // In a rolling update brokers go and come back; no one is to be woken for that.
+                BrokerState::Unhealthy if diagnosis.reason == Reason::RollingUpdate => {
+                    Some((ActionKind::AlertUnhealthy, Severity::Info))
+                }
                 BrokerState::Unhealthy => Some((ActionKind::AlertUnhealthy, Severity::Critical)),
                 BrokerState::Overloaded => Some((ActionKind::AlertOverload, Severity::Warning)),
                 BrokerState::Healthy => None,
@@ -155,14 +182,17 @@ impl Alerts {
                 BrokerState::Recovering | BrokerState::Maintenance | BrokerState::Unknown => continue,
             };
             let (kind, severity) = match wanted {
-                Some((kind, _)) if open == Some(kind) => {
-                    if let Some(alert) = alert {
-                        alert.inherited = None;
+                Some((kind, severity)) if open == Some(kind) => {
+                    let Some(alert) = alert else { continue };
+                    alert.inherited = None;
+                    if !alert.is_news(diagnosis.reason) {
+                        continue;
                     }
-                    continue;
+                    alert.told.insert(diagnosis.reason.as_str().to_owned());
+                    (kind, severity)
                 }
                 Some((kind, severity)) => {
-                    self.open(*id, kind, now, None);
+                    self.open(*id, kind, now, Some(diagnosis.reason.as_str()));
                     (kind, severity)
                 }
                 None if open.is_none() => continue,
@@ -220,8 +250,10 @@ impl Alerts {
         Some(draft)
     }
 
-    fn open(&mut self, broker: BrokerId, kind: ActionKind, since: Timestamp, inherited: Option<String>) {
-        let alert = OpenAlert { kind, since, inherited, proposed: false, refused: BTreeSet::new() };
+    fn open(&mut self, broker: BrokerId, kind: ActionKind, since: Timestamp, reason: Option<&str>) {
+        let told = reason.map(str::to_owned).into_iter().collect();
+        let refused = BTreeSet::new();
+        let alert = OpenAlert { kind, since, inherited: None, told, proposed: false, refused };
         self.brokers.insert(broker, alert);
     }
 

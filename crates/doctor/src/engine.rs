@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use doctorkafka_diagnosis::Moment;
+use doctorkafka_diagnosis::{Moment, PlatformFacts};
 use doctorkafka_kafka::{ActionLogReader, Admin, Connection, LogEvent, MetricsEvent, ReportReader};
 use doctorkafka_wire::BrokerId;
 use jiff::Timestamp;
@@ -47,6 +47,10 @@ pub struct DoctorSettings {
     pub conflict: watch::Receiver<Option<String>>,
     /// What people have decided about proposals.
     pub decisions: watch::Receiver<Arc<Decisions>>,
+    /// What is known of pods, nodes and volumes, told again at least every
+    /// [`TOLD_EVERY`](doctorkafka_diagnosis::TOLD_EVERY) where it is asked for. Where there is no such platform, the
+    /// default: nothing is asked for, and nothing waits for it.
+    pub platform: watch::Receiver<Arc<PlatformFacts>>,
 }
 
 /// A running engine.
@@ -128,6 +132,7 @@ impl Engine {
         let mut step = interval(STEP);
         step.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reports = Vec::new();
+        self.see_platform();
         loop {
             tokio::select! {
                 sight = seen.recv() => {
@@ -155,6 +160,7 @@ impl Engine {
                     let policy = self.settings.policy.borrow_and_update().clone();
                     self.state.set_policy(policy);
                 }
+                Ok(()) = self.settings.platform.changed() => self.see_platform(),
                 Ok(()) = self.settings.conflict.changed() => self.follow_authority(),
                 changed = self.settings.authority.changed(), if !self.orphaned => {
                     self.orphaned = changed.is_err();
@@ -168,6 +174,11 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn see_platform(&mut self) {
+        let facts = self.settings.platform.borrow_and_update().clone();
+        self.state.see_platform(facts, self.clock.now());
     }
 
     fn see(&mut self, sight: Sight) {

@@ -30,6 +30,6 @@ pub use engine::{Doctor, DoctorSettings};
 pub use policy::{Policy, PolicyError, Topics};
 pub use proposals::{Decision, Decisions, Misapproval, Proposed};
 pub use report::{
-    Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, Refusal, Role, SkipReason, Summary,
-    TreatmentEnd, TreatmentView,
+    Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, PlatformView, Refusal, Role, SkipReason,
+    Summary, TreatmentEnd, TreatmentView,
 };

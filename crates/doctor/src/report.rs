@@ -21,6 +21,8 @@ pub struct DoctorReport {
     pub role: Role,
     /// The Kafka cluster.
     pub kafka: KafkaView,
+    /// What the brokers run on.
+    pub platform: PlatformView,
     /// Brokers by state.
     pub summary: Summary,
     /// Every broker of the cluster, by id.
@@ -88,6 +90,18 @@ pub struct KafkaView {
     pub under_replicated: Option<usize>,
 }
 
+/// Pods, nodes and volumes: whether they are known. What they say of a broker is in its reason, message and evidence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlatformView {
+    /// Whether the policy links brokers to pods.
+    pub asked: bool,
+    /// What is asked for and not known: what was tried, and what to do.
+    pub unknown: Vec<String>,
+    /// Brokers that are linked to no pod, and why.
+    pub unlinked: BTreeMap<BrokerId, String>,
+}
+
 /// How many brokers are in which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,6 +140,10 @@ pub struct BrokerView {
     pub host: String,
     /// Its rack, when it has one.
     pub rack: Option<String>,
+    /// Its pod, where it is linked to one.
+    pub pod: Option<String>,
+    /// The node of its pod.
+    pub node: Option<String>,
     /// Its state.
     pub state: BrokerState,
     /// Why.

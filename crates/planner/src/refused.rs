@@ -34,11 +34,19 @@ pub enum Rule {
     MaintenanceWindow,
     /// Cruise Control looks after the cluster, and cancels reassignments that it did not start.
     CruiseControl,
+    /// Brokers are being restarted one after another.
+    RollingUpdate,
+    /// Strimzi's Cruise Control moves replicas.
+    KafkaRebalance,
+    /// A person has taken the cluster out of Strimzi's hands.
+    StrimziPaused,
+    /// It cannot be told whether somebody else works on the cluster: pods, or what looks after them, are not known.
+    PlatformUnknown,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::TooManyOverloaded,
         Self::TooManyUnhealthy,
         Self::StaleData,
@@ -50,6 +58,10 @@ impl Rule {
         Self::CoolDown,
         Self::MaintenanceWindow,
         Self::CruiseControl,
+        Self::RollingUpdate,
+        Self::KafkaRebalance,
+        Self::StrimziPaused,
+        Self::PlatformUnknown,
     ];
 
     /// The name in conditions, metrics and records.
@@ -66,6 +78,10 @@ impl Rule {
             Self::CoolDown => "CoolDown",
             Self::MaintenanceWindow => "MaintenanceWindow",
             Self::CruiseControl => "CruiseControl",
+            Self::RollingUpdate => "RollingUpdate",
+            Self::KafkaRebalance => "KafkaRebalance",
+            Self::StrimziPaused => "StrimziPaused",
+            Self::PlatformUnknown => "PlatformUnknown",
         }
     }
 }

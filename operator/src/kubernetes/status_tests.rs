@@ -7,7 +7,9 @@ use crate::{
 };
 use doctorkafka_api::PAUSED_ANNOTATION;
 use doctorkafka_diagnosis::{BrokerState, Reason};
-use doctorkafka_doctor::{Advice, Counters, Figures, KafkaView, Refusal, Role, Summary as ReportSummary};
+use doctorkafka_doctor::{
+    Advice, Counters, Figures, KafkaView, PlatformView, Refusal, Role, Summary as ReportSummary,
+};
 use doctorkafka_wire::{ActionRecord, BrokerId, Evidence, Severity};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::DynamicObject;
@@ -23,6 +25,8 @@ fn view(id: i32, state: BrokerState, reason: Reason, message: &str) -> BrokerVie
         id: BrokerId(id),
         host: format!("broker-{id}"),
         rack: Some(format!("rack-{id}")),
+        pod: Some(format!("prod-broker-{id}")),
+        node: None,
         state,
         reason,
         since: at(-40),
@@ -52,6 +56,7 @@ fn report(brokers: Vec<BrokerView>) -> DoctorReport {
             controller_id: Some(BrokerId(1)),
             ..KafkaView::default()
         },
+        platform: PlatformView::default(),
         summary: ReportSummary {
             brokers: brokers.len(),
             healthy: count(BrokerState::Healthy),

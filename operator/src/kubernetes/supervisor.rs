@@ -212,6 +212,7 @@ impl Supervisor {
             authority: authority.subscribe(),
             conflict: conflict.subscribe(),
             decisions: self.shared.approvals.follow(&self.key),
+            platform: watch::channel(Arc::default()).1,
         };
         let doctor = Doctor::start(settings, cancel.clone());
         self.shared.fleet.insert(&self.key.to_string(), doctor.reports.clone());

@@ -145,6 +145,8 @@ impl Watched {
                 conflict: no_conflict.subscribe(),
                 // People decide by records in the actions log, which the engine reads itself.
                 decisions: watch::channel(Arc::default()).1,
+                // No pods are known here.
+                platform: watch::channel(Arc::default()).1,
             },
             over.clone(),
         );

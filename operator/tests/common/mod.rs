@@ -5,8 +5,8 @@
 
 use doctorkafka_diagnosis::{BrokerState, Reason};
 use doctorkafka_doctor::{
-    Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, Refusal, Role, SkipReason, Summary,
-    TreatmentEnd, TreatmentView, execute::Treatment,
+    Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, PlatformView, Refusal, Role, SkipReason,
+    Summary, TreatmentEnd, TreatmentView, execute::Treatment,
 };
 use doctorkafka_operator::fleet::Fleet;
 use doctorkafka_wire::{
@@ -24,6 +24,8 @@ pub fn broker(id: i32, state: BrokerState, reason: Reason, message: &str) -> Bro
         id: BrokerId(id),
         host: format!("broker-{id}.example"),
         rack: Some(format!("rack-{id}")),
+        pod: None,
+        node: None,
         state,
         reason,
         since: now - SignedDuration::from_secs(192),
@@ -92,6 +94,7 @@ pub fn report(policy: &str, brokers: Vec<BrokerView>) -> DoctorReport {
             under_replicated: Some(3),
             ..KafkaView::default()
         },
+        platform: PlatformView::default(),
         summary: Summary {
             brokers: brokers.len(),
             healthy: count(BrokerState::Healthy),

@@ -164,3 +164,55 @@ fn whatever_stands_in_the_log_costs_bounded_memory() {
     }
     assert_eq!(alerts.of(BrokerId(1)).map(|alert| alert.refused.len()), Some(MOST_RULES));
 }
+
+/// Evidence of an alert: which reason it gives.
+fn reasons(drafts: &[Draft]) -> Vec<(Severity, &str)> {
+    drafts.iter().map(|draft| (draft.severity, draft.evidence[REASON].as_str().unwrap())).collect()
+}
+
+#[test]
+fn a_cause_that_the_platform_tells_later_is_told_once() {
+    let now = Timestamp::UNIX_EPOCH;
+    let mut alerts = Alerts::default();
+    let mut told = |reason| {
+        let drafts = alerts.reconcile(&world(&[(BrokerState::Unhealthy, reason)]), now, 9, below);
+        drafts.iter().map(|draft| draft.severity).collect::<Vec<_>>()
+    };
+    assert_eq!(told(Reason::HeartbeatLost), [Severity::Critical]);
+    assert_eq!(told(Reason::NodeNotReady), [Severity::Critical]);
+    assert_eq!(told(Reason::NodeNotReady), []);
+    assert_eq!(told(Reason::HeartbeatLost), [], "the cause is not known any more");
+    assert_eq!(told(Reason::NodeNotReady), [], "it is known again");
+    assert_eq!(told(Reason::ProcessDown), [], "no cause of the platform");
+    assert_eq!(told(Reason::Evicted), [Severity::Critical]);
+}
+
+#[test]
+fn nobody_is_woken_for_a_roll_unless_the_broker_stays_down() {
+    let now = Timestamp::UNIX_EPOCH;
+    let mut alerts = Alerts::default();
+    let down = |reason| world(&[(BrokerState::Unhealthy, reason)]);
+    let rolling = alerts.reconcile(&down(Reason::RollingUpdate), now, 9, below);
+    assert_eq!(reasons(&rolling), [(Severity::Info, "RollingUpdate")]);
+    let lost = alerts.reconcile(&down(Reason::HeartbeatLost), now, 9, below);
+    assert_eq!(reasons(&lost), [(Severity::Critical, "HeartbeatLost")]);
+    assert!(alerts.reconcile(&down(Reason::ProcessDown), now, 9, below).is_empty());
+    let well = alerts.reconcile(&world(&[OK]), now, 9, below);
+    assert_eq!(kinds(&well), [(ActionKind::Recovered, Some(1))]);
+}
+
+#[test]
+fn a_new_leader_repeats_no_cause_and_keeps_since_when() {
+    let now = Timestamp::UNIX_EPOCH;
+    let mut before = Alerts::default();
+    let mut after = Alerts::default();
+    for (second, reason) in [(10, Reason::HeartbeatLost), (50, Reason::NodeNotReady)] {
+        for draft in before.reconcile(&world(&[(BrokerState::Unhealthy, reason)]), now, 9, below) {
+            let time = Timestamp::from_second(second).unwrap();
+            after.apply(&ActionRecord { time, ..record(&draft, 1) });
+        }
+    }
+    let down = world(&[(BrokerState::Unhealthy, Reason::NodeNotReady)]);
+    assert!(after.reconcile(&down, now, 9, below).is_empty());
+    assert_eq!(after.of(BrokerId(1)).unwrap().since, Timestamp::from_second(10).unwrap());
+}

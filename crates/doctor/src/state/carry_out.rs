@@ -106,6 +106,9 @@ impl EngineState {
                            maintenance.windows";
             return Some((Rule::MaintenanceWindow, message.to_owned()));
         }
+        if let Some(forbidden) = self.platform_forbids(now) {
+            return Some(forbidden);
+        }
         let topics = self.topics.as_ref().filter(|topics| topics.are_fresh(now))?;
         if let Some(topic) = &topics.tally.cruise_control {
             let message = format!(

@@ -7,6 +7,7 @@
 mod carry_out;
 mod intake;
 mod leadership;
+mod platform;
 mod show;
 mod treatment;
 

@@ -65,6 +65,7 @@ impl EngineState {
             policy: self.policy.name.clone(),
             role: self.role.clone(),
             kafka,
+            platform: self.platform_view(now),
             summary: summary(diagnoses),
             brokers,
             advice: self.advice.clone(),
@@ -84,6 +85,7 @@ impl EngineState {
     fn broker_view(&self, id: BrokerId, tally: Option<&Tally>, at: Timestamp) -> Option<BrokerView> {
         let diagnosis = self.diagnostician.diagnoses().get(&id)?;
         let info = self.brokers.get(&id);
+        let pod = self.diagnostician.platform().pod(id);
         // An alert that an earlier leader raised tells better since when the state holds.
         let alerted =
             self.alerts.of(id).filter(|alert| alert.is_of(diagnosis.state)).map(|alert| alert.since);
@@ -93,6 +95,8 @@ impl EngineState {
             id,
             host: info.map(|info| info.host.clone()).unwrap_or_default(),
             rack: info.and_then(|info| info.rack.clone()),
+            pod: pod.map(|pod| pod.name.clone()),
+            node: pod.and_then(|pod| pod.node.clone()),
             state: diagnosis.state,
             reason: diagnosis.reason,
             since: alerted.map_or(since, |alerted| alerted.min(since)),

@@ -53,11 +53,12 @@ impl EngineState {
 
     fn recommend(&mut self, now: Moment, wall: Timestamp, room: usize) -> Vec<Draft> {
         let diagnostician = &self.diagnostician;
+        let unfit = diagnostician.platform().unfit_destinations(now).into_keys().collect();
         let stale = self.stale_brokers(now);
         let fresh = |id| diagnostician.newest_report(id).filter(|_| !stale.contains(&id));
         let topics =
             self.topics.as_ref().filter(|topics| topics.are_fresh(now)).map(|seen| seen.topics.as_slice());
-        let advised = advise(&self.policy, diagnostician.diagnoses(), fresh, topics);
+        let advised = advise(&self.policy, diagnostician.diagnoses(), &unfit, fresh, topics);
         let leads = self.leads();
         let mut drafts = Vec::new();
         for (broker, advice) in advised {
