@@ -114,6 +114,15 @@ pub struct KafkaReassignmentSpec {
     pub digest: String,
 }
 
+impl KafkaReassignment {
+    /// Annotation: rejects the digest it names, and nothing else.
+    pub const REJECT_ANNOTATION: &str = "doctorkafka.dev/reject";
+
+    /// Annotation: who approved or rejected, by the name that the API server knows. The admission policies of
+    /// `deploy/admission` see to that.
+    pub const APPROVED_BY_ANNOTATION: &str = "doctorkafka.dev/approved-by";
+}
+
 impl KafkaReassignmentSpec {
     /// The most moves, and the most leadership changes, of one treatment. Larger work comes in waves.
     pub const MAX_MOVES: usize = 2_000;
@@ -188,6 +197,10 @@ pub struct LeadershipChange {
     /// The leader to be. It holds an in-sync replica already.
     #[schemars(range(min = 0))]
     pub to: i32,
+    /// The brokers that hold its replicas, in their new order, the preferred leader first.
+    #[schemars(length(max = 32), inner(range(min = 0)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<i32>,
 }
 
 /// What a treatment will cost.
@@ -203,7 +216,7 @@ pub struct Estimate {
     /// Bytes that are copied.
     #[schemars(range(min = 0))]
     pub bytes: i64,
-    /// How long it takes, seconds.
+    /// How long it takes at the throttle, seconds; 0 without one.
     #[schemars(range(min = 0))]
     pub seconds: i64,
 }

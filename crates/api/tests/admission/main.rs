@@ -2,6 +2,7 @@
 //!
 //! Every example is also given to `from_yaml`, which states the same rules for policies that no API server sees.
 
+mod approvals;
 mod cases;
 mod policies;
 mod reassignments;
@@ -34,6 +35,7 @@ async fn the_api_server_takes_the_crds_and_holds_objects_to_their_rules() -> Res
     policies::kubectl(&plane, &client).await?;
     reassignments::accepted_and_refused(&client).await?;
     reassignments::immutable(&client).await?;
+    approvals::who_may(&plane, &client).await?;
     Ok(())
 }
 
