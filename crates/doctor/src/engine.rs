@@ -73,6 +73,7 @@ impl Doctor {
         let (publish, reports) = watch::channel(Arc::new(state.report(clock.now(), Timestamp::now())));
         let (sights, seen) = mpsc::channel(1_024);
         let (silent, worth_probing) = watch::channel(BTreeMap::new());
+        let (want_loads, loads_wanted) = watch::channel(false);
         let observer = Observer {
             admin: Admin::new(settings.connection.clone()).with_timeout(ADMIN_TIMEOUT),
             clock,
@@ -87,6 +88,7 @@ impl Doctor {
             cancel,
             publish,
             silent,
+            want_loads,
             metrics: None,
             log: None,
             term: None,
@@ -94,7 +96,8 @@ impl Doctor {
             pause: Pause::default(),
             orphaned: false,
         };
-        tokio::spawn(async move { observing.run_until_cancelled(observer.run(worth_probing)).await });
+        let observe = observer.run(worth_probing, loads_wanted);
+        tokio::spawn(async move { observing.run_until_cancelled(observe).await });
         Self { reports, task: tokio::spawn(engine.run(seen)) }
     }
 }
@@ -106,6 +109,7 @@ struct Engine {
     cancel: CancellationToken,
     publish: watch::Sender<Arc<DoctorReport>>,
     silent: watch::Sender<BTreeMap<BrokerId, String>>,
+    want_loads: watch::Sender<bool>,
     metrics: Option<mpsc::Receiver<MetricsEvent>>,
     log: Option<mpsc::Receiver<LogEvent>>,
     term: Option<Term>,
@@ -322,6 +326,8 @@ impl Engine {
             *silent = worth_probing;
             changed
         });
+        let loads_wanted = self.state.loads_wanted();
+        self.want_loads.send_if_modified(|wanted| std::mem::replace(wanted, loads_wanted) != loads_wanted);
         if self.state.worth_publishing(now) {
             self.publish.send_replace(Arc::new(self.state.report(now, wall)));
         }

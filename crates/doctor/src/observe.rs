@@ -1,5 +1,7 @@
 //! Looking at the cluster: who is there, how far its reports have come, and whether the silent ones can be reached.
 
+mod loads;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use doctorkafka_diagnosis::{DirectProbe, Moment, PathMark};
@@ -14,7 +16,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use crate::policy::Topics;
+use crate::{load::LoadSnapshot, policy::Topics};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const MARK_EVERY: Duration = Duration::from_millis(200);
@@ -52,6 +54,8 @@ pub(crate) enum Sight {
     OwnTopics(Result<(), String>),
     /// All topics of the cluster, asked for `at`.
     Topics { at: Moment, topics: Vec<TopicInfo> },
+    /// The loads of all partitions.
+    Loads(Box<LoadSnapshot>),
     /// The end of a partition of the metrics topic.
     Mark { partition: i32, mark: PathMark },
     /// The outcome of a direct probe.
@@ -83,12 +87,17 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Looks until the engine goes away, or until a part of it fails. `silent` names brokers, with their addresses, that
-    /// are worth a direct probe.
-    pub async fn run(self, silent: watch::Receiver<BTreeMap<BrokerId, String>>) {
+    /// are worth a direct probe, and `loads_wanted` says whether a plan is wanted that needs the loads of the partitions.
+    pub async fn run(
+        self,
+        silent: watch::Receiver<BTreeMap<BrokerId, String>>,
+        loads_wanted: watch::Receiver<bool>,
+    ) {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.clone().look());
         tasks.spawn(self.clone().read_topics());
         tasks.spawn(self.clone().keep_own_topics());
+        tasks.spawn(self.clone().read_loads(loads_wanted));
         tasks.spawn(self.probe(silent));
         // Half an observer is worse than none: the engine notices that the sights have ended, and ends as well.
         if let Some(Err(error)) = tasks.join_next().await {

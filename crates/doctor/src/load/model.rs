@@ -45,8 +45,11 @@ impl LoadModel {
             None => (vec![f32::NAN; snapshot.partitions()], false),
             Some(before) => {
                 snapshot.carry_over(&before.snapshot);
-                let rate = |partition| before.rate_in(&snapshot, partition).unwrap_or(f32::NAN);
-                ((0..snapshot.partitions()).map(rate).collect(), before.snapshot.unseen.replicas > 0)
+                let rate = |(partition, old): (usize, Option<usize>)| {
+                    old.and_then(|old| before.rate_in(old, &snapshot, partition)).unwrap_or(f32::NAN)
+                };
+                let rates = snapshot.pairs(&before.snapshot).map(rate).collect();
+                (rates, before.snapshot.unseen.replicas > 0)
             }
         };
         self.seen = Some(Seen { snapshot, rates, unseen_before });
@@ -103,8 +106,7 @@ impl Seen {
     }
 
     /// The rate of a partition of the next snapshot: what was measured between the two, smoothed by what is known already.
-    fn rate_in(&self, next: &LoadSnapshot, partition: usize) -> Option<f32> {
-        let old = next.same_in(&self.snapshot, partition)?;
+    fn rate_in(&self, old: usize, next: &LoadSnapshot, partition: usize) -> Option<f32> {
         let known = self.bytes_in(old);
         let Some((measured, over)) = self.measure(old, next, partition) else {
             return known.map(|rate| rate as f32);

@@ -278,14 +278,13 @@ impl LoadSnapshot {
         for broker in lacking {
             let Some(disk) = earlier.brokers.get(&broker).and_then(|look| look.disk) else { continue };
             let mut replicas = 0;
-            for partition in 0..self.partitions.len() {
+            let pairs: Vec<(usize, Option<usize>)> = self.pairs(earlier).collect();
+            for (partition, before) in pairs {
+                let bytes = before.and_then(|before| earlier.bytes_on(before, broker));
                 let slots = self.slots(partition);
-                let Some(slot) = slots.into_iter().find(|slot| self.replicas[*slot].broker == broker) else {
-                    continue;
-                };
-                let before = self.same_in(earlier, partition).and_then(|old| earlier.bytes_on(old, broker));
-                if let Some(bytes) = before {
-                    self.replicas[slot].bytes = bytes;
+                let held = self.replicas[slots].iter_mut().find(|held| held.broker == broker);
+                if let (Some(held), Some(bytes)) = (held, bytes) {
+                    held.bytes = bytes;
                     replicas += bytes;
                 }
             }
@@ -295,14 +294,15 @@ impl LoadSnapshot {
         }
     }
 
-    /// Where this partition is in another snapshot, if its topic has not been made anew since.
-    pub(super) fn same_in(&self, other: &Self, partition: usize) -> Option<usize> {
-        let ours = &self.topics[self.topic_of(partition)];
-        let theirs = other.topic(&ours.name)?;
-        if other.topics[theirs].id != ours.id {
-            return None;
-        }
-        other.find(theirs, self.partitions[partition].number)
+    /// Every partition, with where it is in another snapshot, if its topic is there and has not been made anew.
+    pub(super) fn pairs<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (usize, Option<usize>)> + 'a {
+        self.topics().flat_map(move |(ours, range)| {
+            let theirs = other.topic(&ours.name).filter(|theirs| other.topics[*theirs].id == ours.id);
+            range.map(move |partition| {
+                let number = self.partitions[partition].number;
+                (partition, theirs.and_then(|theirs| other.find(theirs, number)))
+            })
+        })
     }
 
     /// Bytes that a broker has of a partition.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use doctorkafka_diagnosis::Moment;
 use doctorkafka_kafka::{AdminError, BrokerInfo, LogDir, LogSpan};
 use doctorkafka_wire::BrokerId;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -60,9 +60,11 @@ pub async fn take<S: LoadSource>(
         if round.is_empty() {
             return Ok(snapshot);
         }
-        let questions = round.iter().map(|(broker, led)| ask(source, broker, &snapshot, led, &now));
         let mut answers = Vec::with_capacity(round.len());
-        let mut running = stream::iter(questions).buffer_unordered(AT_ONCE);
+        let mut running = FuturesUnordered::new();
+        for (broker, led) in &round {
+            running.push(ask(source, broker, &snapshot, led, &now));
+        }
         while let Ok(Some(answer)) = timeout_at(deadline, running.next()).await {
             answers.push(answer);
         }

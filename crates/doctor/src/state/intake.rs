@@ -59,9 +59,15 @@ impl EngineState {
                 self.changed |= self.topics.is_none();
                 self.topics = Some(SeenTopics { at, tally: Tally::of(&topics), topics });
             }
+            Sight::Loads(snapshot) => self.loads.see(*snapshot),
             Sight::Mark { partition, mark } => self.diagnostician.mark(partition, mark),
             Sight::Probed { broker, outcome } => self.diagnostician.probed(broker, Some(outcome)),
         }
+    }
+
+    /// Whether a plan is wanted that needs the loads of the partitions.
+    pub fn loads_wanted(&self) -> bool {
+        self.wants_loads
     }
 
     /// The id of the cluster that is watched.
@@ -101,6 +107,8 @@ impl EngineState {
         self.changed |= view != self.kafka;
         self.kafka = view;
         self.kafka_seen = Some(now);
+        let in_service = description.brokers.iter().filter(|broker| !broker.fenced);
+        self.in_service = in_service.map(|broker| broker.id).collect();
         if description.shows_fenced {
             self.brokers.clear();
         }

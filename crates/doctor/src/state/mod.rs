@@ -28,6 +28,7 @@ use crate::{
     Policy,
     alerts::{Alerts, Draft},
     execute::Recovery,
+    load::LoadModel,
     loans::Loans,
     report::{Advice, Counters, KafkaView, Refusal, Role, TreatmentView},
 };
@@ -51,6 +52,10 @@ pub(crate) struct EngineState {
     other_cluster: Option<Moment>,
     brokers: BTreeMap<BrokerId, BrokerInfo>,
     topics: Option<SeenTopics>,
+    /// The loads of all partitions.
+    loads: LoadModel,
+    /// Whether a plan is wanted that needs them.
+    wants_loads: bool,
     role: Role,
     /// Another doctor has taken the log over, and there was no new election since.
     fenced: bool,
@@ -94,6 +99,8 @@ impl EngineState {
             other_cluster: None,
             brokers: BTreeMap::new(),
             topics: None,
+            loads: LoadModel::default(),
+            wants_loads: false,
             role: Role::Standby,
             fenced: false,
             alerts: Alerts::default(),

@@ -1,0 +1,51 @@
+//! Reading the loads of all partitions: often while a plan is wanted, seldom otherwise.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tracing::debug;
+
+use super::{Observer, Sight};
+use crate::load;
+
+/// Longest wait for one answer about loads: a broker with many replicas takes its time.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A rate needs so many readings. They come one soon after the other, so that there is no warm-up.
+const FOR_A_RATE: u32 = 2;
+
+impl Observer {
+    /// Reads loads until the engine goes away. `wanted` says whether a plan is wanted.
+    pub(super) async fn read_loads(self, mut wanted: watch::Receiver<bool>) {
+        // On connections of its own: its answers are large, and nothing else is to wait for them.
+        let admin = self.admin.apart().with_timeout(ANSWER_WITHIN);
+        let (mut readings, mut partitions) = (0, 0);
+        while !self.sights.is_closed() {
+            let begin = Instant::now();
+            match load::take(&admin, || self.clock.now()).await {
+                Ok(snapshot) => {
+                    readings = FOR_A_RATE.min(readings + 1);
+                    partitions = snapshot.partitions();
+                    self.tell(Sight::Loads(Box::new(snapshot))).await;
+                }
+                // That no broker answers is told by the look at the cluster, and that loads are missing by who needs them.
+                Err(error) => debug!(%error, "the loads of the partitions cannot be read"),
+            }
+            // However slow the cluster is, it is left alone for as long as it was asked.
+            let end = Instant::now();
+            let rested = end + (end - begin);
+            loop {
+                let soon = *wanted.borrow_and_update() || readings < FOR_A_RATE;
+                let pause = if soon { load::often(partitions) } else { load::seldom(partitions) };
+                tokio::select! {
+                    () = sleep_until(rested.max(begin + pause)) => break,
+                    Ok(()) = wanted.changed() => {}
+                    () = self.sights.closed() => return,
+                }
+            }
+        }
+    }
+}
