@@ -214,18 +214,18 @@ fn cut(text: &str, bytes: usize) -> String {
 
 /// A bucket of tokens.
 #[derive(Debug)]
-struct Allowance {
+pub(super) struct Allowance {
     tokens: u32,
     since: Option<Instant>,
 }
 
 impl Allowance {
-    fn full() -> Self {
+    pub fn full() -> Self {
         Self { tokens: BURST.0, since: None }
     }
 
     /// Takes one, if there is one.
-    fn take(&mut self, now: Instant) -> bool {
+    pub fn take(&mut self, now: Instant) -> bool {
         let since = *self.since.get_or_insert(now);
         let earned =
             u32::try_from(now.duration_since(since).as_secs() / BURST.1.as_secs()).unwrap_or(u32::MAX);

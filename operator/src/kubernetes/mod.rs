@@ -5,6 +5,7 @@
 //! supervisor   dereference (secrets) -> validate -> engine; puts what is known on the board
 //! writer       board -> status -> API server, by the leader only
 //! events       board -> Events -> API server, by the leader only
+//! reassignments  board <-> KafkaReassignment objects, by the leader only
 //! lease        who leads
 //! ```
 //!
@@ -40,7 +41,7 @@ use kube::{
     runtime::watcher::{self, ExponentialBackoff},
 };
 use lease::{Leadership, Lease};
-use reassignments::Approvals;
+use reassignments::{Approvals, ReassignmentWriter};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -93,13 +94,16 @@ pub async fn run(arguments: RunArguments, fleet: Fleet, cancel: CancellationToke
     let board = Arc::new(Board::default());
     let status = StatusWriter::new(client.clone(), leadership.clone(), board.clone(), fleet.clone());
     let events = EventWriter::new(client.clone(), leadership.clone(), board.clone(), &identity);
+    let approvals = Arc::new(Approvals::default());
+    let treatments =
+        ReassignmentWriter::new(client.clone(), leadership.clone(), board.clone(), approvals.clone());
     let writers = [
+        AbortOnDropHandle::new(tokio::spawn(treatments.run(namespaces.clone()))),
         AbortOnDropHandle::new(tokio::spawn(status.run())),
         AbortOnDropHandle::new(tokio::spawn(events.run())),
         AbortOnDropHandle::new(tokio::spawn(announce(leadership.clone(), fleet.clone()))),
     ];
     let claims = Claims::default();
-    let approvals = Arc::new(Approvals::default());
     let mut controller =
         Controller::new(Arc::new(Shared { client, identity, fleet, claims, board, approvals, leadership }));
     cancel.run_until_cancelled(controller.run(&namespaces)).await;

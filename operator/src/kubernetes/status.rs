@@ -6,6 +6,7 @@
 use super::{
     conditions,
     facts::{Facts, about},
+    reassignments,
 };
 use doctorkafka_api::{
     BrokerStatus, EffectiveMode, KafkaHealthPolicySpec, KafkaHealthPolicyStatus, KafkaStatus, LastAction,
@@ -40,8 +41,7 @@ pub(super) fn project(
             .and_then(|report| report.treatment.as_ref())
             .map(|treatment| treatment.message.clone()),
         brokers: report.map(|report| brokers(report)).unwrap_or_default(),
-        // No KafkaReassignment is made by this release.
-        active_plan: None,
+        active_plan: report.and_then(|report| active_plan(&object.key.name, report)),
         last_action: report.and_then(|report| last_action(report)).or_else(|| before.last_action.clone()),
     };
     let conditions = conditions::all(facts);
@@ -56,6 +56,13 @@ pub(super) fn project(
 pub(super) fn leadership_mode(facts: &Facts) -> Mode {
     let mode = |spec: &KafkaHealthPolicySpec| spec.remedies.leadership.mode.unwrap_or(spec.mode);
     facts.object.spec.as_ref().map(mode).unwrap_or_default()
+}
+
+/// Name of the object that shows what is done or, without that, what is proposed.
+fn active_plan(policy: &str, report: &DoctorReport) -> Option<String> {
+    let running = report.treatment.as_ref().map(|running| running.digest.as_str());
+    let proposed = || report.proposals.first().map(|proposed| proposed.treatment.digest());
+    running.or_else(proposed).map(|digest| reassignments::name(policy, digest))
 }
 
 /// A moment in whole seconds.

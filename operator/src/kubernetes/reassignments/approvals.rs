@@ -39,7 +39,13 @@ impl Approvals {
     /// Forgets all decisions: this instance no longer leads, and the next leader reads them itself.
     pub fn clear(&self) {
         let by_policy = self.by_policy.lock().unwrap_or_else(PoisonError::into_inner);
-        by_policy.values().for_each(|sender| drop(sender.send_replace(Arc::default())));
+        for sender in by_policy.values() {
+            sender.send_if_modified(|standing| {
+                let news = **standing != Decisions::default();
+                *standing = Arc::default();
+                news
+            });
+        }
     }
 }
 
