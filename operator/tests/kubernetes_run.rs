@@ -75,11 +75,12 @@ impl World {
 
     /// What an administrator does to let the operator read the Secrets of the namespace.
     async fn let_secrets_be_read(&self) {
-        let who = "--serviceaccount=doctorkafka:doctorkafka-operator";
-        let what = "--clusterrole=doctorkafka-secret-reader";
-        let arguments =
-            ["create", "rolebinding", "doctorkafka-secret-reader", "--namespace=kafka", what, who];
-        kubectl(&self.plane, &arguments).await;
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/secret-access.yaml");
+        let text = std::fs::read_to_string(path).unwrap();
+        let adapted = self.folder.path().join("secret-access.yaml");
+        std::fs::write(&adapted, text.replace("[prod-cluster-ca-cert, doctor]", "[prod-ca, doctor]"))
+            .unwrap();
+        kubectl(&self.plane, &["apply", "-f", adapted.to_str().unwrap()]).await;
     }
 
     async fn put_secret(&self, name: &str, content: Value) {
@@ -186,7 +187,7 @@ async fn secrets_that_are_missing(world: &World) {
     let tls = json!({"trustedCertificates": [{"secretName": "prod-ca", "certificate": "ca.crt"}]});
     world.create("secured", json!({"kafka": {"bootstrapServers": nowhere(), "tls": tls}})).await;
     let forbidden = world.wait_for("secured", "Ready", "False SecretForbidden", 5 * SECOND).await;
-    assert!(forbidden.contains("doctorkafka-secret-reader"), "{forbidden}");
+    assert!(forbidden.contains("deploy/secret-access.yaml"), "{forbidden}");
 
     world.let_secrets_be_read().await;
     let missing = world.wait_for("secured", "Ready", "False SecretNotFound", 20 * SECOND).await;

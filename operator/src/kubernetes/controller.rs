@@ -146,8 +146,8 @@ fn explain(error: &watcher::Error) -> String {
         _ => return error.to_string(),
     };
     match status.code {
-        404 => "the API server does not know KafkaHealthPolicy; run: kubectl apply -f deploy/crds".to_owned(),
-        403 => format!("{}; run: kubectl apply -f deploy/rbac", status.message),
+        404 => "the API server does not know KafkaHealthPolicy; run: kubectl apply -f deploy/crds, or give the chart crds.install=true".to_owned(),
+        403 => format!("{}; what it needs is in deploy/rbac, and in the chart", status.message),
         _ => error.to_string(),
     }
 }

@@ -35,8 +35,8 @@ pub(super) enum SecretError {
     },
     /// The operator may not read it.
     #[error(
-        "Secret {namespace}/{}, named by {}, may not be read by the operator; bind ClusterRole \
-         doctorkafka-secret-reader to its service account in namespace {namespace}", .reference.secret, .reference.field
+        "Secret {namespace}/{}, named by {}, may not be read by the operator: name it in the chart's \
+         value secretAccess, or give the service account the verb get on it (deploy/secret-access.yaml)", .reference.secret, .reference.field
     )]
     Forbidden {
         /// Namespace looked in.
