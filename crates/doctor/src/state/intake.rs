@@ -107,8 +107,6 @@ impl EngineState {
         self.changed |= view != self.kafka;
         self.kafka = view;
         self.kafka_seen = Some(now);
-        let in_service = description.brokers.iter().filter(|broker| !broker.fenced);
-        self.in_service = in_service.map(|broker| broker.id).collect();
         if description.shows_fenced {
             self.brokers.clear();
         }
