@@ -1,18 +1,23 @@
-//! `doctorkafka-operator plan`: a plan from a file, for people and for comparison. It touches no cluster.
+//! `doctorkafka-operator plan`: a plan from a file or for a live cluster, for people and for comparison. It changes no
+//! cluster.
 
 mod input;
+mod live;
+mod output;
+mod security;
 mod summary;
 
 pub use input::read_instance;
+pub use live::LiveArguments;
+pub use security::SecurityArguments;
 
 use crate::cli::UsageError;
-use anyhow::Context;
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use doctorkafka_planner::{Proposal, Remedy, propose};
+use output::write_lines;
 use std::{
     collections::BTreeSet,
-    fs::File,
-    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
@@ -22,17 +27,21 @@ use std::{
 #[derive(Debug, Clone, Args)]
 pub struct PlanArguments {
     /// The cluster: one JSON object a line (meta, brokers, partitions), plain or gzip; `-` reads standard input.
-    #[arg(long, value_name = "FILE")]
-    pub instance: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "bootstrap", conflicts_with = "bootstrap")]
+    pub instance: Option<PathBuf>,
     /// What to do to it.
     #[arg(long, value_enum, default_value_t = RemedyName::Repair)]
     pub remedy: RemedyName,
     /// The broker to drain or to demote; may be repeated.
     #[arg(long = "broker", value_name = "ID")]
     pub brokers: Vec<i32>,
-    /// Where to write the plan, one JSON object a line for each partition that changes; `-` is standard output.
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
+    /// Where to write the plan, one JSON object a line for each partition that changes; `-` is standard output, which is
+    /// also where the plan for a live cluster goes when this is absent.
+    #[arg(long, value_name = "FILE", required_unless_present = "bootstrap")]
+    pub out: Option<PathBuf>,
+    /// The cluster, when it is a live one.
+    #[command(flatten)]
+    pub live: LiveArguments,
 }
 
 /// Names of the remedies.
@@ -54,14 +63,24 @@ const INCOMPLETE: u8 = 3;
 /// Plans, writes the plan, and tells about it on standard error.
 ///
 /// # Errors
-/// A file that cannot be read or written, an instance that cannot be, and [`UsageError`].
+/// A file that cannot be read or written, an instance that cannot be, a live cluster of which too little can be read, and
+/// [`UsageError`].
 pub fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
     let remedy = remedy(arguments)?;
-    let instance = read_instance(&arguments.instance)?;
+    let live = &arguments.live;
+    let instance = match (&arguments.instance, &live.bootstrap) {
+        (Some(file), _) => read_instance(file)?,
+        (None, Some(bootstrap)) => live::look(bootstrap, live)?,
+        // Refused by the command line already.
+        (None, None) => bail!("neither --instance nor --bootstrap is given"),
+    };
+    if let Some(file) = &live.save_instance {
+        write_lines("the instance", file, instance.lines().map(Ok))?;
+    }
     let begin = Instant::now();
     let proposal = propose(&instance, &remedy).map_err(|refused| UsageError(refused.message))?;
     let took = begin.elapsed();
-    write(&proposal, &arguments.out)?;
+    write(&proposal, arguments.out.as_deref().unwrap_or(Path::new("-")))?;
     eprint!("{}", summary::text(&instance, &proposal, took));
     Ok(if proposal.shortfalls.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }
@@ -82,33 +101,7 @@ fn remedy(arguments: &PlanArguments) -> Result<Remedy, UsageError> {
     }
 }
 
-/// Writes a whole plan or none: what is at `path` stays what it is until the plan is complete.
 fn write(proposal: &Proposal<'_>, path: &Path) -> anyhow::Result<()> {
-    let lines = |out: &mut dyn Write| -> io::Result<()> {
-        for change in proposal.changes() {
-            serde_json::to_writer(&mut *out, &change)?;
-            out.write_all(b"\n")?;
-        }
-        out.flush()
-    };
-    if path == Path::new("-") {
-        return lines(&mut BufWriter::new(io::stdout().lock()))
-            .context("cannot write the plan to standard output");
-    }
-    let cannot = || format!("cannot write the plan to {}", path.display());
-    // A device or a pipe is written to as it is.
-    if path.exists() && !path.is_file() {
-        let file = File::options().write(true).open(path).with_context(cannot)?;
-        return lines(&mut BufWriter::new(file)).with_context(cannot);
-    }
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let file = File::create(&partial).with_context(cannot)?;
-    let written = lines(&mut BufWriter::new(file)).and_then(|()| std::fs::rename(&partial, path));
-    if written.is_err() {
-        // The error that matters is the one that is given back.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written.with_context(cannot)
+    let line = |change| Ok(serde_json::to_string(&change)?);
+    write_lines("the plan", path, proposal.changes().map(line))
 }

@@ -1,6 +1,6 @@
 //! What is known of the loads: the newest snapshot, and what each partition takes in.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use doctorkafka_diagnosis::Moment;
 use doctorkafka_wire::BrokerId;
@@ -26,7 +26,7 @@ pub(super) struct Seen {
 }
 
 /// A broker as the cluster knows it: registered, or named as the holder of a replica.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Registered {
     /// Its `node.id`.
     pub id: BrokerId,
@@ -36,6 +36,12 @@ pub struct Registered {
     pub in_service: bool,
     /// How many replicas it holds.
     pub replicas: usize,
+    /// How many partitions it leads.
+    pub led: usize,
+    /// Bytes of its replicas, as far as they are known.
+    pub bytes: u64,
+    /// Bytes a second that its replicas take in, as far as that is known.
+    pub bytes_in: f64,
 }
 
 impl LoadModel {
@@ -78,24 +84,33 @@ impl LoadModel {
 
     /// Every broker that is registered or holds a replica, by id, as of the newest snapshot.
     pub fn registered(&self) -> Vec<Registered> {
-        let Some(Seen { snapshot, .. }) = &self.seen else { return Vec::new() };
-        let mut held = std::collections::BTreeMap::<BrokerId, usize>::new();
-        for partition in 0..snapshot.partitions() {
-            for replica in snapshot.held(partition) {
-                *held.entry(replica.broker).or_default() += 1;
-            }
-        }
-        snapshot.brokers.keys().for_each(|id| _ = held.entry(*id).or_default());
-        let registered = |(id, replicas)| {
+        let Some(seen) = &self.seen else { return Vec::new() };
+        let snapshot = &seen.snapshot;
+        let registered = |id: BrokerId| {
             let look = snapshot.brokers.get(&id);
             Registered {
                 id,
                 rack: look.and_then(|look| look.rack.clone()),
                 in_service: look.is_some_and(|look| look.in_service),
-                replicas,
+                replicas: 0,
+                led: 0,
+                bytes: 0,
+                bytes_in: 0.0,
             }
         };
-        held.into_iter().map(registered).collect()
+        let mut all: BTreeMap<BrokerId, Registered> =
+            snapshot.brokers.keys().map(|id| (*id, registered(*id))).collect();
+        for partition in 0..snapshot.partitions() {
+            let (leader, bytes_in) = (snapshot.leader(partition), seen.bytes_in(partition));
+            for replica in snapshot.held(partition) {
+                let broker = all.entry(replica.broker).or_insert_with(|| registered(replica.broker));
+                broker.replicas += 1;
+                broker.led += usize::from(leader == Some(replica.broker));
+                broker.bytes += replica.bytes().unwrap_or(0);
+                broker.bytes_in += bytes_in.unwrap_or(0.0);
+            }
+        }
+        all.into_values().collect()
     }
 }
 

@@ -14,6 +14,7 @@ const EXAMPLES: usize = 3;
 pub struct LoadSnapshot {
     /// When it was begun.
     pub(super) at: Moment,
+    cluster_id: String,
     /// Brokers that the cluster names.
     pub(super) brokers: BTreeMap<BrokerId, BrokerLook>,
     /// By name.
@@ -126,6 +127,7 @@ impl LoadSnapshot {
     /// what is going is not.
     pub(super) fn begin(
         at: Moment,
+        cluster_id: String,
         brokers: &[BrokerInfo],
         mut infos: Vec<TopicInfo>,
         running: Result<Vec<RunningReassignment>, Missing>,
@@ -145,6 +147,7 @@ impl LoadSnapshot {
         };
         let mut snapshot = Self {
             at,
+            cluster_id,
             brokers: brokers.iter().map(|broker| (broker.id, look(broker))).collect(),
             topics: Vec::with_capacity(infos.len()),
             partitions: Vec::with_capacity(infos.iter().map(|info| info.partitions.len()).sum()),
@@ -335,6 +338,16 @@ impl LoadSnapshot {
     /// Topics with the positions of their partitions.
     pub(super) fn topics(&self) -> impl Iterator<Item = (&Topic, std::ops::Range<usize>)> {
         self.topics.iter().enumerate().map(|(at, topic)| (topic, self.range(at)))
+    }
+
+    /// The cluster's id.
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// Whether there is a topic of this name.
+    pub fn has_topic(&self, name: &str) -> bool {
+        self.topic(name).is_some()
     }
 
     /// How many partitions there are.

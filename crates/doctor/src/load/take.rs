@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use doctorkafka_diagnosis::Moment;
-use doctorkafka_kafka::{AdminError, BrokerInfo, LogDir, LogSpan};
+use doctorkafka_kafka::{AdminError, BrokerInfo, ClusterDescription, LogDir, LogSpan};
 use doctorkafka_wire::BrokerId;
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, timeout_at};
@@ -41,8 +41,9 @@ pub async fn take<S: LoadSource>(
 ) -> Result<LoadSnapshot, AdminError> {
     let at = now();
     let (cluster, topics, running) = tokio::join!(source.cluster(), source.topics(), source.reassignments());
-    let brokers = cluster?.brokers;
-    let mut snapshot = LoadSnapshot::begin(at, &brokers, topics?, running.map_err(|error| missing(&error)));
+    let ClusterDescription { cluster_id, brokers, .. } = cluster?;
+    let mut snapshot =
+        LoadSnapshot::begin(at, cluster_id, &brokers, topics?, running.map_err(|error| missing(&error)));
     let mut led = snapshot.led();
     let asked: Vec<(BrokerInfo, Vec<usize>)> = brokers
         .into_iter()
