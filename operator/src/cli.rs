@@ -1,6 +1,9 @@
 //! The command line.
 
-use crate::{kubernetes::RunArguments, plan::PlanArguments, standalone::StandaloneArguments};
+use crate::{
+    injection::InjectionArguments, kubernetes::RunArguments, plan::PlanArguments,
+    standalone::StandaloneArguments,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{fmt, str::FromStr};
 
@@ -28,6 +31,9 @@ pub enum Command {
         /// Settings of the Kubernetes adapter.
         #[command(flatten)]
         arguments: RunArguments,
+        /// The sidecar injection webhook.
+        #[command(flatten)]
+        injection: Box<InjectionArguments>,
     },
     /// Watch one Kafka cluster by a policy file, without Kubernetes.
     Standalone {

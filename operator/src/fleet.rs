@@ -3,6 +3,7 @@
 //! Both adapters put running engines in, and the HTTP side reads. It is a registry and decides nothing: readers get
 //! immutable snapshots, the lock is never held across an await, and what is kept for a policy goes with the policy.
 
+use crate::injection::Counters;
 use doctorkafka_doctor::DoctorReport;
 use std::{
     collections::BTreeMap,
@@ -20,6 +21,7 @@ pub struct Fleet {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    injection: Arc<Counters>,
     changes: watch::Sender<()>,
 }
 
@@ -50,6 +52,8 @@ pub struct FleetView {
     pub leading: Option<bool>,
     /// Every known policy, by name.
     pub policies: Vec<PolicyView>,
+    /// What the injection webhook has done.
+    pub injection: Arc<Counters>,
 }
 
 /// One policy at one moment.
@@ -76,7 +80,9 @@ impl Default for Fleet {
 impl Fleet {
     /// An empty fleet.
     pub fn new() -> Self {
-        Self { shared: Arc::new(Shared { state: Mutex::default(), changes: watch::Sender::new(()) }) }
+        let shared =
+            Shared { state: Mutex::default(), injection: Arc::default(), changes: watch::Sender::new(()) };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Adds a running engine, or puts it in the place of the policy's former one. Needs a tokio runtime.
@@ -158,7 +164,13 @@ impl Fleet {
                     status_writes: entry.status_writes,
                 })
                 .collect(),
+            injection: self.injection(),
         }
+    }
+
+    /// Where the injection webhook counts.
+    pub fn injection(&self) -> Arc<Counters> {
+        self.shared.injection.clone()
     }
 
     /// Is notified whenever a view would show something new, status writes aside.

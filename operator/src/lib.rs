@@ -7,6 +7,7 @@ pub mod cli;
 mod credentials;
 pub mod fleet;
 pub mod http;
+pub mod injection;
 pub mod kubernetes;
 mod logging;
 pub mod metrics;
@@ -32,8 +33,8 @@ pub fn launch(cli: Cli) -> ExitCode {
     logging::start(&cli.log);
     end_with_any_panic();
     let outcome = match cli.command {
-        Command::Run { http, arguments } => {
-            serve(&http, |fleet, cancel| kubernetes::run(arguments, fleet, cancel))
+        Command::Run { http, arguments, injection } => {
+            serve(&http, |fleet, cancel| kubernetes::run(arguments, *injection, fleet, cancel))
         }
         Command::Standalone { http, arguments } => {
             serve(&http, |fleet, cancel| standalone::run(arguments, fleet, cancel))

@@ -3,7 +3,10 @@
 //! One table drives the scrape and the reference in `docs/reference/metrics.md`. Labels come from closed sets, plus the
 //! names of the policies in force: nothing here grows with brokers, topics or error texts.
 
-use crate::fleet::{FleetView, PolicyView};
+use crate::{
+    fleet::{FleetView, PolicyView},
+    injection,
+};
 use doctorkafka_diagnosis::BrokerState;
 use doctorkafka_doctor::{DoctorReport, Role, SkipReason, TreatmentEnd};
 use doctorkafka_wire::ActionKind;
@@ -220,6 +223,29 @@ const METRICS: &[Metric] = &[
         labels: &["policy"],
         read: |scrape| scrape.policies(|policy| Some(policy.status_writes as f64)),
     },
+    Metric {
+        name: "doctorkafka_injection_reviews_total",
+        help: "Pods that the injection webhook was asked about, by what became of them.",
+        kind: Kind::Counter,
+        labels: &["outcome"],
+        read: |scrape| {
+            let counters = &scrape.fleet.injection;
+            let of = |outcome: injection::Outcome| {
+                (vec![outcome.as_str().to_owned()], counters.outcome(outcome) as f64)
+            };
+            if counters.is_on() { injection::Outcome::ALL.map(of).to_vec() } else { Vec::new() }
+        },
+    },
+    Metric {
+        name: "doctorkafka_injection_certificate_expiry_timestamp_seconds",
+        help: "When the certificate ends that the injection webhook shows; absent while it shows none.",
+        kind: Kind::Gauge,
+        labels: &[],
+        read: |scrape| {
+            let expiry = scrape.fleet.injection.expiry();
+            expiry.map(|seconds| (vec![], seconds as f64)).into_iter().collect()
+        },
+    },
 ];
 
 /// The metrics in Prometheus' text format.
@@ -277,11 +303,12 @@ pub fn reference() -> String {
         "\n## Values of labels\n\n\
          - `policy`: the policies in force: `namespace/name`, or the file's `metadata.name` in standalone mode\n\
          - `state`: {}\n- `reason`: {}\n- `kind`: {}\n- `progress`: `done`, `waiting`\n- `end`: {}\n\
-         - `rule`: names of the rules of treatment\n- `version`: the release\n",
+         - `rule`: names of the rules of treatment\n- `outcome`: {}\n- `version`: the release\n",
         quoted(BrokerState::ALL.map(BrokerState::as_str).to_vec()),
         quoted(SkipReason::ALL.map(SkipReason::as_str).to_vec()),
         quoted(ACTION_KINDS.map(ActionKind::as_str).to_vec()),
         quoted(TreatmentEnd::ALL.map(TreatmentEnd::as_str).to_vec()),
+        quoted(injection::Outcome::ALL.map(injection::Outcome::as_str).to_vec()),
     );
     text
 }

@@ -37,4 +37,4 @@ pub use publisher::{PublisherError, PublisherStats, ReportPublisher, partition_f
 pub use reports::{MetricsEvent, ReportReader, Skip};
 pub use sasl::{Sasl, SaslMechanism};
 pub use secret::Secret;
-pub use tls::{CertificatePem, KeyPem, Tls};
+pub use tls::{CertificatePem, KeyPem, Tls, certificate_expiry};

@@ -28,7 +28,10 @@ mod supervisor;
 mod validate;
 mod writer;
 
-use crate::fleet::Fleet;
+use crate::{
+    fleet::Fleet,
+    injection::{InjectionArguments, Webhook},
+};
 use anyhow::Context;
 pub use args::RunArguments;
 use claims::Claims;
@@ -70,7 +73,12 @@ const STOP_LIMIT: Duration = Duration::from_millis(700);
 ///
 /// # Errors
 /// Arguments that cannot be, or no way to an API server. One that does not answer is waited for.
-pub async fn run(arguments: RunArguments, fleet: Fleet, cancel: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    arguments: RunArguments,
+    injection: InjectionArguments,
+    fleet: Fleet,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
     let timing = arguments.timing()?;
     let mut config = Config::infer().await.context(
         "no way to a Kubernetes API server: set KUBECONFIG, or run in a pod with a service account",
@@ -81,6 +89,7 @@ pub async fn run(arguments: RunArguments, fleet: Fleet, cancel: CancellationToke
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
     let settings = arguments.lease(&config.default_namespace, timing);
+    let injection = injection.settings(&settings.namespace)?;
     let identity = settings.identity.clone();
     let namespaces = arguments.namespaces();
     let scope = if namespaces.is_empty() { "all namespaces".to_owned() } else { namespaces.join(", ") };
@@ -88,6 +97,19 @@ pub async fn run(arguments: RunArguments, fleet: Fleet, cancel: CancellationToke
     tracing::info!(identity, "watching policies in {scope}; leader by lease {}/{}", lease.0, lease.1);
     let client =
         Client::try_from(config).context("the configuration for the Kubernetes API server cannot be used")?;
+    // Every replica serves the webhook, from before the first election to after the last engine.
+    let webhook = match injection {
+        Some(settings) => {
+            let webhook = Webhook::start(&client, &namespaces, settings, fleet.injection()).await?;
+            let cancel = cancel.clone();
+            Some(tokio::spawn(async move {
+                let served = webhook.serve(&cancel).await;
+                cancel.cancel();
+                served
+            }))
+        }
+        None => None,
+    };
 
     let lease = Lease::start(&client, settings);
     let leadership = lease.leadership();
@@ -115,7 +137,10 @@ pub async fn run(arguments: RunArguments, fleet: Fleet, cancel: CancellationToke
         tracing::warn!("{left} engines have not ended within {STOP_LIMIT:?}");
     }
     lease.release().await;
-    Ok(())
+    match webhook {
+        Some(webhook) => webhook.await.context("the injection webhook ended unexpectedly")?,
+        None => Ok(()),
+    }
 }
 
 /// Tells the fleet whether this instance leads, from when the election has said so for the first time.
@@ -127,12 +152,12 @@ async fn announce(mut leadership: Leadership, fleet: Fleet) {
 }
 
 /// How everything here is watched.
-fn watch_config() -> watcher::Config {
+pub(crate) fn watch_config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
 /// How an interrupted watch is tried again.
-fn watch_backoff() -> ExponentialBackoff {
+pub(crate) fn watch_backoff() -> ExponentialBackoff {
     let (first, longest) = WATCH_PAUSES;
     let pauses = backon::ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest);
     pauses.with_factor(2.0).with_jitter().without_max_times().into()

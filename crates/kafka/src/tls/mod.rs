@@ -16,7 +16,7 @@ use certificate::Summary;
 use rustls::{
     ClientConfig, RootCertStore,
     client::WantsClientCert,
-    pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor},
+    pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor, pem::PemObject},
 };
 use std::{fmt, sync::Arc};
 use verifier::Verifier;
@@ -27,6 +27,12 @@ pub struct Tls {
     trusted: Arc<[Authority]>,
     client: Option<Arc<ClientCertificate>>,
     rustls: Arc<ClientConfig>,
+}
+
+/// The first moment at which the first certificate of a PEM text no longer holds; `None` when there is none in it.
+pub fn certificate_expiry(pem: &str) -> Option<jiff::Timestamp> {
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    Summary::of(&certificate).map(|summary| summary.not_after)
 }
 
 /// One authority whose certificates are trusted.

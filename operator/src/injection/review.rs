@@ -1,0 +1,132 @@
+//! One AdmissionReview (`admission.k8s.io/v1`) in, one out. The pod is always allowed.
+
+use super::{
+    Injection, NotInjected, Outcome, SidecarSettings, counters::Counters, inject, watched::WatchedPolicies,
+};
+use kube::{
+    api::DynamicObject,
+    core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation},
+};
+use serde_json::Value;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+/// How long an answer may take; API servers are told to wait a little longer.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Longest warning: longer ones may be cut off on their way (`admission/v1` on `warnings`).
+const LONGEST_WARNING: usize = 250;
+
+/// Answers reviews.
+#[derive(Debug)]
+pub struct Reviewer {
+    /// What sidecars are like.
+    pub settings: SidecarSettings,
+    /// The policies.
+    pub policies: WatchedPolicies,
+    /// Whether the cluster knows native sidecars, once that is known.
+    pub native_sidecars: Arc<OnceLock<bool>>,
+    /// What was done.
+    pub counters: Arc<Counters>,
+}
+
+impl Reviewer {
+    /// The answer to a request's body; `None` when it is no review.
+    pub async fn answer(&self, body: &[u8]) -> Option<AdmissionReview<DynamicObject>> {
+        let review = serde_json::from_slice::<AdmissionReview<DynamicObject>>(body).ok();
+        let request: Option<AdmissionRequest<DynamicObject>> =
+            review.and_then(|review| review.try_into().ok());
+        let Some(request) = request else {
+            self.counters.count(Outcome::Malformed);
+            return None;
+        };
+        let decided = tokio::time::timeout(DEADLINE, self.decide(&request)).await;
+        let decided = decided.unwrap_or_else(|_| Err(failed("no decision in time")));
+        let who = format!("{}/{}", request.namespace.as_deref().unwrap_or_default(), name(&request));
+        Some(
+            match decided {
+                Ok(injection) => self.injected(&request, &who, injection),
+                Err(refusal) => self.left(&request, &who, refusal),
+            }
+            .into_review(),
+        )
+    }
+
+    async fn decide(&self, request: &AdmissionRequest<DynamicObject>) -> Result<Injection, NotInjected> {
+        let is_pod =
+            request.kind.group.is_empty() && request.kind.kind == "Pod" && request.sub_resource.is_none();
+        let (true, Operation::Create, Some(object)) = (is_pod, &request.operation, &request.object) else {
+            return Err(NotInjected::expected(Outcome::Malformed, "this is no creation of a pod"));
+        };
+        let Some(namespace) = request.namespace.as_deref() else {
+            return Err(NotInjected::expected(Outcome::Malformed, "a pod without a namespace"));
+        };
+        match self.native_sidecars.get() {
+            Some(true) => {}
+            Some(false) => {
+                // As an ordinary init container it would never end, and the broker never start.
+                let message = "Kubernetes before 1.29 has no native sidecars; add the sidecar by hand";
+                return Err(NotInjected::surprising(Outcome::Unsuitable, message));
+            }
+            None => return Err(failed("the cluster's version is not known yet")),
+        }
+        let object: Value = serde_json::to_value(object).map_err(|error| failed(&error.to_string()))?;
+        let policies = self.policies.of(namespace).await;
+        let policies = policies.ok_or_else(|| failed("the policies are not known yet"))?;
+        inject(&object, namespace, &policies, &self.settings)
+    }
+
+    fn injected(
+        &self,
+        request: &AdmissionRequest<DynamicObject>,
+        who: &str,
+        injection: Injection,
+    ) -> AdmissionResponse {
+        let mut response = match AdmissionResponse::from(request).with_patch(injection.patch) {
+            Ok(response) => response,
+            Err(error) => return self.left(request, who, failed(&error.to_string())),
+        };
+        self.counters.count(Outcome::Injected);
+        tracing::info!(pod = who, "the pod gets a sidecar");
+        let warnings: Vec<_> = injection.warnings.iter().map(|warning| shown(warning)).collect();
+        response.warnings = (!warnings.is_empty()).then_some(warnings);
+        response
+    }
+
+    fn left(
+        &self,
+        request: &AdmissionRequest<DynamicObject>,
+        who: &str,
+        refusal: NotInjected,
+    ) -> AdmissionResponse {
+        self.counters.count(refusal.outcome);
+        let mut response = AdmissionResponse::from(request);
+        if refusal.expected {
+            tracing::debug!(pod = who, "no sidecar: {refusal}");
+        } else {
+            tracing::warn!(pod = who, "no sidecar: {refusal}");
+            response.warnings = Some(vec![shown(&format!("no sidecar injected: {refusal}"))]);
+        }
+        response
+    }
+}
+
+fn failed(message: &str) -> NotInjected {
+    NotInjected::surprising(Outcome::Failed, format!("{message}; recreate the pod to try again"))
+}
+
+/// A pod's name, or what its name will begin with.
+fn name(request: &AdmissionRequest<DynamicObject>) -> &str {
+    let metadata = request.object.as_ref().map(|object| &object.metadata);
+    let generated = || metadata.and_then(|metadata| metadata.generate_name.as_deref());
+    let given = metadata.and_then(|metadata| metadata.name.as_deref());
+    given.or_else(generated).unwrap_or_default()
+}
+
+/// A warning that API servers pass on whole.
+fn shown(message: &str) -> String {
+    let printable = message.chars().map(|c| if c.is_control() { ' ' } else { c });
+    format!("doctorkafka: {}", printable.take(LONGEST_WARNING - 13).collect::<String>())
+}
