@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, fmt::Write};
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// Kinds that are shown with 0 before the first record, so that a rate sees the first one too.
-const ACTION_KINDS: [ActionKind; 10] = [
+const ACTION_KINDS: [ActionKind; 12] = [
     ActionKind::AlertOverload,
     ActionKind::AlertUnhealthy,
     ActionKind::AlertUnknown,
@@ -28,6 +28,8 @@ const ACTION_KINDS: [ActionKind; 10] = [
     ActionKind::Throttle,
     ActionKind::Cancel,
     ActionKind::Refused,
+    ActionKind::Approved,
+    ActionKind::Rejected,
     ActionKind::LeaderStarted,
 ];
 

@@ -102,6 +102,10 @@ pub enum ActionKind {
     Cancel,
     /// A treatment was considered and refused; the message says by which rule.
     Refused,
+    /// A person approved the treatment of the digest. Written by `doctorkafka-operator approve`, not by a doctor.
+    Approved,
+    /// A person does not want the treatment of the digest. Written by `doctorkafka-operator reject`, not by a doctor.
+    Rejected,
     /// A doctor took over the log. Its epoch is in the record.
     LeaderStarted,
     /// A kind written by a newer doctor.
@@ -122,6 +126,8 @@ impl ActionKind {
             Self::Throttle => "THROTTLE",
             Self::Cancel => "CANCEL",
             Self::Refused => "REFUSED",
+            Self::Approved => "APPROVED",
+            Self::Rejected => "REJECTED",
             Self::LeaderStarted => "LEADER_STARTED",
             Self::Other => "OTHER",
         }

@@ -175,6 +175,8 @@ fn event(record: &ActionRecord, object: &PolicyObject, instance: &str, omitted: 
         ActionKind::ElectLeaders
         | ActionKind::Throttle
         | ActionKind::Cancel
+        | ActionKind::Approved
+        | ActionKind::Rejected
         | ActionKind::LeaderStarted
         | ActionKind::Other => return None,
     };
