@@ -14,7 +14,8 @@ pub struct KafkaHealthPolicyStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Conditions: Ready (the doctor is at work), Reachable (Kafka answers), Healthy (every broker is), Acting (treatment
-    /// is under way), Refused (treatment would help and a rule forbids it), Conflict (another policy watches this cluster).
+    /// is under way), PlatformKnown (pods and nodes are known, where the policy selects pods), Refused (treatment would help
+    /// and a rule forbids it), Conflict (another policy watches this cluster).
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -100,6 +101,9 @@ pub struct BrokerStatus {
     /// Name of its pod, where the policy selects pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// Name of the node that its pod runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Healthy, Overloaded, Unhealthy, Recovering, Maintenance or Unknown.
     pub state: String,
     /// Since when it has been in this state.
@@ -188,6 +192,7 @@ impl KafkaHealthPolicyStatus {
         if self.size() > Self::MAX_BYTES {
             for broker in &mut self.brokers {
                 broker.next = None;
+                broker.node = None;
                 clip_option(&mut broker.message, 80);
             }
         }
@@ -204,7 +209,7 @@ impl BrokerStatus {
 
     fn clip(&mut self) {
         // DNS and pod names have at most 253 characters, racks are zones.
-        for name in [&mut self.host, &mut self.rack, &mut self.pod] {
+        for name in [&mut self.host, &mut self.rack, &mut self.pod, &mut self.node] {
             clip_option(name, 253);
         }
         clip(&mut self.state, 32);
@@ -249,6 +254,7 @@ mod tests {
             host: Some("h".repeat(253)),
             rack: Some("eu-central-1a".into()),
             pod: Some("p".repeat(253)),
+            node: Some("n".repeat(253)),
             state: "Unhealthy".into(),
             since: None,
             reason: "HeartbeatLost".into(),

@@ -1,6 +1,7 @@
 //! The conditions of a policy. Pure.
 //!
-//! Ready, Reachable, Healthy and Acting are always there; Refused and Conflict only while they are true.
+//! Ready, Reachable, Healthy and Acting are always there, PlatformKnown where the policy selects pods; Refused and Conflict
+//! only while they are true.
 
 use super::{
     facts::{Facts, about},
@@ -33,7 +34,7 @@ impl State {
 /// Every condition, in the order in which they are read best.
 pub(super) fn all(facts: &Facts) -> Vec<State> {
     let always = [ready(facts), reachable(facts), healthy(facts), acting(facts)];
-    always.into_iter().chain(refused(facts)).chain(conflict(facts)).collect()
+    always.into_iter().chain(platform(facts)).chain(refused(facts)).chain(conflict(facts)).collect()
 }
 
 /// Adds since when each holds: since `now`, unless it held before with the same status.
@@ -169,6 +170,23 @@ fn acting(facts: &Facts) -> State {
                 .into(),
         ),
     }
+}
+
+/// Whether the brokers' pods and all that belongs to them are known; absent where the policy selects no pods.
+fn platform(facts: &Facts) -> Option<State> {
+    let is =
+        |status, reason: &str, message: String| Some(State::new("PlatformKnown", status, reason, message));
+    let report = facts.report.as_ref().filter(|_| facts.conflict().is_none())?;
+    let platform = Some(&report.platform).filter(|platform| platform.asked)?;
+    if !platform.unknown.is_empty() {
+        let message = listed(platform.unknown.iter().cloned());
+        return is("False", "Unknown", format!("health goes on without: {message}"));
+    }
+    if !platform.unlinked.is_empty() {
+        let message = listed(platform.unlinked.iter().map(|(id, why)| format!("broker {id}: {why}")));
+        return is("False", "BrokersUnlinked", message);
+    }
+    is("True", "Linked", format!("{} linked to pods", count_are(report)))
 }
 
 fn refused(facts: &Facts) -> Option<State> {

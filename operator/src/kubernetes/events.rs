@@ -9,7 +9,7 @@ use super::{
     lease::Leadership,
     object::{PolicyKey, PolicyObject},
 };
-use doctorkafka_wire::{ActionKind, ActionRecord, Outcome};
+use doctorkafka_wire::{ActionKind, ActionRecord, Outcome, Severity};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::events::v1::Event, apimachinery::pkg::apis::meta::v1::MicroTime};
 use kube::{
@@ -160,6 +160,10 @@ fn untold<'a>(
 fn event(record: &ActionRecord, object: &PolicyObject, instance: &str, omitted: u32) -> Option<Event> {
     let (type_, reason, action) = match record.kind {
         ActionKind::AlertOverload => ("Warning", "Overloaded", "Diagnose"),
+        // Part of a rolling update: expected, and over by itself.
+        ActionKind::AlertUnhealthy if record.severity == Severity::Info => {
+            ("Normal", "Restarting", "Diagnose")
+        }
         ActionKind::AlertUnhealthy => ("Warning", "Unhealthy", "Diagnose"),
         ActionKind::AlertUnknown => ("Warning", "Unknown", "Diagnose"),
         ActionKind::Recovered => ("Normal", "Recovered", "Diagnose"),
@@ -244,7 +248,7 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doctorkafka_wire::{BrokerId, Evidence, Severity};
+    use doctorkafka_wire::{BrokerId, Evidence};
     use kube::api::DynamicObject;
 
     fn record(id: &str, epoch: u64, kind: ActionKind) -> ActionRecord {
@@ -279,6 +283,17 @@ mod tests {
         assert_eq!(reason(Some(Outcome::Done), None).as_deref(), Some("Treated"));
         assert_eq!(reason(Some(Outcome::Aborted), None).as_deref(), Some("GivenUp"));
         assert_eq!(reason(Some(Outcome::Intended), Some(0)), None, "a step is no news");
+    }
+
+    #[test]
+    fn a_broker_that_goes_in_a_rolling_update_is_no_warning() {
+        let told = |severity| {
+            let record = ActionRecord { severity, ..record("A", 1, ActionKind::AlertUnhealthy) };
+            let event = event(&record, &policy("prod"), "doctor", 0).unwrap();
+            (event.type_.unwrap(), event.reason.unwrap())
+        };
+        assert_eq!(told(Severity::Info), ("Normal".to_owned(), "Restarting".to_owned()));
+        assert_eq!(told(Severity::Critical), ("Warning".to_owned(), "Unhealthy".to_owned()));
     }
 
     fn policy(name: &str) -> PolicyObject {

@@ -3,6 +3,7 @@
 //! ```text
 //! controller   watches policies, has each attended by a
 //! supervisor   dereference (secrets) -> validate -> engine; puts what is known on the board
+//! platform     pods, nodes, volumes and other operators -> engine
 //! writer       board -> status -> API server, by the leader only
 //! events       board -> Events -> API server, by the leader only
 //! reassignments  board <-> KafkaReassignment objects, by the leader only
@@ -21,6 +22,7 @@ mod fence;
 pub mod lease;
 mod object;
 mod pace;
+mod platform;
 mod reassignments;
 mod secrets;
 mod status;

@@ -68,11 +68,11 @@ fn skeleton(status: &KafkaHealthPolicyStatus) -> KafkaHealthPolicyStatus {
         condition.message.clear();
     }
     for broker in &mut state.brokers {
-        let BrokerStatus { id, host, rack, pod, state, since, reason, next, .. } =
+        let BrokerStatus { id, host, rack, pod, node, state, since, reason, next, .. } =
             std::mem::replace(broker, blank());
         // That there is something next is state; what exactly are words.
         let next = next.map(|_| String::new());
-        *broker = BrokerStatus { id, host, rack, pod, state, since, reason, next, ..blank() };
+        *broker = BrokerStatus { id, host, rack, pod, node, state, since, reason, next, ..blank() };
     }
     state
 }
@@ -82,6 +82,7 @@ fn blank() -> BrokerStatus {
         id: 0,
         host: None,
         rack: None,
+        node: None,
         pod: None,
         state: String::new(),
         since: None,

@@ -168,6 +168,31 @@ fn each_ill_broker_is_named_with_what_comes_next() {
 }
 
 #[test]
+fn whether_pods_are_known_is_told_where_the_policy_selects_them() {
+    let with = |unknown: &[&str], unlinked: &[i32]| {
+        let platform = PlatformView {
+            asked: true,
+            unknown: unknown.iter().map(|why| (*why).to_owned()).collect(),
+            unlinked: unlinked.iter().map(|id| (BrokerId(*id), "no pod".to_owned())).collect(),
+        };
+        fresh(&facts(Some(DoctorReport { platform, ..healthy() })))
+    };
+    let known = with(&[], &[]);
+    assert_eq!(line(&known, "PlatformKnown"), "PlatformKnown=True Linked: all 3 brokers are linked to pods");
+    assert_eq!(known.brokers[0].pod.as_deref(), Some("prod-broker-1"));
+    assert_eq!(
+        line(&with(&[], &[2]), "PlatformKnown"),
+        "PlatformKnown=False BrokersUnlinked: broker 2: no pod"
+    );
+    let forbidden = with(&["cannot list pods in namespace kafka: no"], &[1, 2, 3]);
+    assert_eq!(
+        line(&forbidden, "PlatformKnown"),
+        "PlatformKnown=False Unknown: health goes on without: cannot list pods in namespace kafka: no"
+    );
+    assert_eq!(condition(&forbidden, "Healthy").status, "True");
+}
+
+#[test]
 fn many_ill_brokers_are_counted() {
     let brokers = (1..=25).map(|id| view(id, BrokerState::Unknown, Reason::AllSilent, "silent")).collect();
     let status = fresh(&facts(Some(report(brokers))));

@@ -9,6 +9,7 @@ use super::{
     fence::Fence,
     lease::Leadership,
     object::{PolicyKey, PolicyObject},
+    platform::Platform,
     reassignments::Approvals,
     secrets,
     validate::{self, Fixed, Problem, ValidPolicy},
@@ -60,6 +61,7 @@ pub(super) struct Supervisor {
     object: Arc<PolicyObject>,
     problem: Option<Problem>,
     engine: Option<Engine>,
+    platform: Platform,
     look_again: Option<Instant>,
     restart_after: Duration,
     /// Finds out what the policy asks for: reads Secrets, which may take its time, while the engine has to hear of the
@@ -96,6 +98,7 @@ impl Supervisor {
         Self {
             key: object.key.clone(),
             authority: shared.leadership.authority.clone(),
+            platform: Platform::new(shared.client.clone(), &object.key.namespace),
             shared,
             objects,
             object,
@@ -164,6 +167,8 @@ impl Supervisor {
         match prepared {
             Ok(valid) => {
                 self.set_problem(None);
+                let spec = self.object.spec.as_ref().ok();
+                self.platform.follow(spec.and_then(|spec| spec.brokers.pod_selector.as_ref()));
                 self.look_again = (!valid.references.is_empty()).then(|| Instant::now() + READ_AGAIN);
                 match &self.engine {
                     Some(engine) if engine.fixed == valid.fixed => engine.set_policy(valid.policy),
@@ -212,7 +217,7 @@ impl Supervisor {
             authority: authority.subscribe(),
             conflict: conflict.subscribe(),
             decisions: self.shared.approvals.follow(&self.key),
-            platform: watch::channel(Arc::default()).1,
+            platform: self.platform.facts(),
         };
         let doctor = Doctor::start(settings, cancel.clone());
         self.shared.fleet.insert(&self.key.to_string(), doctor.reports.clone());
