@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use doctorkafka_diagnosis::{BrokerState, Diagnosis, Reason};
 use doctorkafka_planner::{LeadershipPlan, Refused};
-use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Evidence, LeadershipMove, Outcome, Severity};
+use doctorkafka_wire::{
+    ActionKind, ActionRecord, BrokerId, Evidence, LeadershipMove, Outcome, Severity, TreatmentDetail,
+};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -31,6 +33,8 @@ pub(crate) struct Draft {
     pub message: String,
     pub outcome: Option<Outcome>,
     pub leadership: Vec<LeadershipMove>,
+    pub digest: Option<String>,
+    pub treatment: Option<Box<TreatmentDetail>>,
     pub evidence: Evidence,
 }
 
@@ -48,6 +52,8 @@ impl Draft {
             message: message.into(),
             outcome: None,
             leadership: Vec::new(),
+            digest: None,
+            treatment: None,
             evidence: Evidence::new(),
         }
     }

@@ -15,9 +15,8 @@ use tracing::{error, info, warn};
 
 use crate::{
     Authority, Decisions, DoctorReport, Policy,
-    execute::Ended,
+    execute::{Ended, Mandate},
     observe::{Clock, Observer, Sight},
-    report::TreatmentEnd,
     state::EngineState,
     term::{TAIL, Term, TermEvent},
     therapy::Therapy,
@@ -43,6 +42,10 @@ pub struct DoctorSettings {
     pub policy: watch::Receiver<Arc<Policy>>,
     /// Whether this instance leads. When its sender is dropped, it stands by.
     pub authority: watch::Receiver<Authority>,
+    /// Whether this instance may act at this very moment, by a deadline on the monotonic clock; asked right before each
+    /// change of the cluster. After a pause of the process it is right at once, while `authority` is as old as the last turn
+    /// of whoever tells it.
+    pub mandate: Arc<dyn Mandate>,
     /// Set when another policy already watches the same Kafka cluster: says who. The engine then writes nothing.
     pub conflict: watch::Receiver<Option<String>>,
     /// What people have decided about proposals.
@@ -137,6 +140,7 @@ impl Engine {
         step.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reports = Vec::new();
         self.see_platform();
+        self.hear_decisions();
         loop {
             tokio::select! {
                 sight = seen.recv() => {
@@ -165,6 +169,7 @@ impl Engine {
                     self.state.set_policy(policy);
                 }
                 Ok(()) = self.settings.platform.changed() => self.see_platform(),
+                Ok(()) = self.settings.decisions.changed() => self.hear_decisions(),
                 Ok(()) = self.settings.conflict.changed() => self.follow_authority(),
                 changed = self.settings.authority.changed(), if !self.orphaned => {
                     self.orphaned = changed.is_err();
@@ -178,6 +183,11 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn hear_decisions(&mut self) {
+        let decisions = self.settings.decisions.borrow_and_update().clone();
+        self.state.set_decisions(decisions);
     }
 
     fn see_platform(&mut self) {
@@ -257,12 +267,15 @@ impl Engine {
         while let Some(event) = self.term.as_mut().and_then(|term| term.events.try_recv().ok()) {
             self.hear_term(event);
         }
-        let (end, owed) = counted(ended.as_ref());
-        self.state.count_end(end, owed);
+        self.state.ended(therapy.task(), ended.as_ref());
         let policy = &self.state.policy().name;
         match ended {
             Some(Ended::Done { .. }) => info!(policy, "done: {}", therapy.sentence),
-            Some(Ended::GivenUp { why, .. }) => warn!(policy, "given up: {}: {why}", therapy.sentence),
+            Some(Ended::Swept { .. }) => info!(policy, "done: {}", therapy.sentence),
+            Some(Ended::GivenUp { why, .. }) => {
+                warn!(policy, "given up: {}: {why}", therapy.sentence);
+                self.state.hold_off(self.clock.now(), true);
+            }
             Some(Ended::Refused(hold)) => {
                 warn!(policy, "not begun: {}: {hold}", therapy.sentence);
                 self.state.hold_off(self.clock.now(), true);
@@ -285,17 +298,18 @@ impl Engine {
         if let (Some(term), None, true) = (&self.term, &self.therapy, leads)
             && let Some((task, author)) = self.state.due_treatment(now, wall)
         {
-            let connection = &self.settings.connection;
-            let authority = self.settings.authority.clone();
-            let therapy =
-                Therapy::start(connection, term.step_log(), authority, author, task, self.state.control());
+            let settings = &self.settings;
+            let leave = (settings.authority.clone(), settings.mandate.clone());
+            let control = self.state.control(task.treatment());
+            self.state.begun(&task);
+            let therapy = Therapy::start(&settings.connection, term.step_log(), leave, author, task, control);
             info!(policy = self.state.policy().name, "begins: {}", therapy.sentence);
             self.therapy = Some(therapy);
         }
         if let Some(therapy) = &self.therapy {
-            therapy.control(self.state.control());
+            therapy.control(self.state.control(therapy.task().treatment()));
         }
-        self.state.set_treatment(self.therapy.as_ref().map(Therapy::view));
+        self.state.set_treatment(self.therapy.as_ref().and_then(Therapy::view));
     }
 
     fn hear_log(&mut self, event: LogEvent) {
@@ -350,16 +364,6 @@ impl Pause {
 
     fn is_over(&self, now: Moment) -> bool {
         self.until.is_none_or(|until| until <= now)
-    }
-}
-
-/// An end as it is counted, and the brokers that still have a throttle.
-fn counted(ended: Option<&Ended>) -> (TreatmentEnd, &[BrokerId]) {
-    match ended {
-        Some(Ended::Done { owed }) => (TreatmentEnd::Done, owed),
-        Some(Ended::GivenUp { owed, .. }) => (TreatmentEnd::GivenUp, owed),
-        Some(Ended::Refused(_)) => (TreatmentEnd::NotBegun, &[]),
-        Some(Ended::Interrupted(_) | Ended::Fenced) | None => (TreatmentEnd::Interrupted, &[]),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use doctorkafka_wire::ActionRecord;
 
-use crate::{alerts::Alerts, execute::Recovery, loans::Loans};
+use crate::{alerts::Alerts, decisions::Intake, execute::Recovery, loans::Loans, remedy::offers::Proposals};
 
 /// What the log says.
 #[derive(Debug, Default)]
@@ -13,13 +13,19 @@ pub(crate) struct Ledger {
     pub recovery: Recovery,
     /// Leaderships to give back.
     pub loans: Loans,
+    /// What stands proposed.
+    pub proposals: Proposals,
+    /// What people have decided about it.
+    pub votes: Intake,
 }
 
 impl Ledger {
     /// Takes in the next record of the log.
-    pub fn apply(&mut self, record: &ActionRecord) {
+    pub fn apply(&mut self, offset: i64, record: &ActionRecord) {
         self.alerts.apply(record);
         self.recovery.apply(record);
         self.loans.apply(record);
+        self.proposals.apply(record);
+        self.votes.apply(offset, record);
     }
 }

@@ -11,6 +11,7 @@
 mod advice;
 mod alerts;
 mod authority;
+mod decisions;
 mod engine;
 pub mod execute;
 mod ledger;
@@ -19,6 +20,7 @@ mod loans;
 mod observe;
 mod policy;
 mod proposals;
+mod remedy;
 mod report;
 mod state;
 mod term;
@@ -26,6 +28,7 @@ mod therapy;
 mod view;
 
 pub use authority::Authority;
+pub use decisions::{Vote, refused_decision};
 pub use engine::{Doctor, DoctorSettings};
 pub use policy::{Policy, PolicyError, Topics};
 pub use proposals::{Decision, Decisions, Misapproval, Proposed};

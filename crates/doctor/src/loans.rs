@@ -1,4 +1,4 @@
-//! Leaderships that were taken off a hot broker, and are given back when it is well again.
+//! Leaderships that were taken off a hot or demoted broker, and are given back when it is well, or demoted no more.
 //!
 //! A fold over the actions log, so that a doctor that takes over owes what the one before owed. Pure.
 
@@ -13,11 +13,10 @@ use doctorkafka_wire::{
 };
 use jiff::Timestamp;
 
-use crate::execute::Treatment;
-
-/// Reasons of the two treatments, as they stand in the actions log.
-const RELIEF: &str = "LeadershipRelief";
-const RETURN: &str = "LeadershipReturn";
+use crate::{
+    execute::Treatment,
+    remedy::{Remedy, treatment},
+};
 
 /// Ends of reliefs that are remembered of each broker: enough for the longest rest.
 const REMEMBERED: usize = 8;
@@ -62,21 +61,31 @@ impl Loans {
 
     fn end(&mut self, cause: &TreatmentCause, changes: Vec<PartitionChange>, record: &ActionRecord) {
         let Some(broker) = cause.broker else { return };
-        self.last_end = Some((broker, record.time));
-        match cause.reason.as_str() {
+        let remedy = Remedy::named(&cause.reason);
+        // What people asked for is no sign that the cluster needs rest.
+        if !matches!(remedy, Some(Remedy::Demotion | Remedy::Drain)) {
+            self.last_end = Some((broker, record.time));
+        }
+        if let Some(Remedy::LeadershipRelief | Remedy::ReplicaRelief) = remedy {
+            let reliefs = self.reliefs.entry(broker).or_default();
+            reliefs.push_back(record.time);
+            if reliefs.len() > REMEMBERED {
+                reliefs.pop_front();
+            }
+        }
+        match remedy {
             // Given up half-way, some may have changed hands all the same: the cluster tells which, when they are given back.
-            RELIEF => {
+            Some(Remedy::LeadershipRelief | Remedy::Demotion) => {
                 let owed = self.owed.entry(broker).or_default();
                 for change in changes {
+                    // What was lent twice goes back to where it was first.
+                    let first = owed.remove(&(change.topic.clone(), change.partition));
+                    let from = first.filter(|first| first.to == change.from).map(|first| first.from);
+                    let change = PartitionChange { from: from.unwrap_or(change.from), ..change };
                     owed.insert((change.topic.clone(), change.partition), change);
                 }
-                let reliefs = self.reliefs.entry(broker).or_default();
-                reliefs.push_back(record.time);
-                if reliefs.len() > REMEMBERED {
-                    reliefs.pop_front();
-                }
             }
-            RETURN if record.outcome == Some(Outcome::Done) => {
+            Some(Remedy::LeadershipReturn) if record.outcome == Some(Outcome::Done) => {
                 self.owed.remove(&broker);
             }
             _ => {}
@@ -118,8 +127,8 @@ impl Loans {
             ..change.clone()
         };
         let changes: Vec<_> = self.owed.get(&broker)?.values().filter(still_lent).map(back).collect();
-        let message = format!("broker {broker} is healthy again and gets back what it led");
-        treatment(broker, RETURN, message, changes)
+        let message = format!("broker {broker} is fit to lead again and gets back what it led");
+        treatment(broker, Remedy::LeadershipReturn, message, changes, None)
     }
 }
 
@@ -144,19 +153,7 @@ pub(crate) fn relief(
         })
     };
     let message = format!("broker {broker} is overloaded: {why}");
-    treatment(broker, RELIEF, message, moves.iter().filter_map(change).collect())
-}
-
-fn treatment(
-    broker: BrokerId,
-    reason: &str,
-    message: String,
-    mut changes: Vec<PartitionChange>,
-) -> Option<Treatment> {
-    changes.truncate(Treatment::MAX_CHANGES);
-    let cause = TreatmentCause { broker: Some(broker), reason: reason.to_owned(), message };
-    // What was read from the log or the cluster and cannot be a treatment is no ground to do anything.
-    Treatment::new(cause, changes, None).ok()
+    treatment(broker, Remedy::LeadershipRelief, message, moves.iter().filter_map(change).collect(), None)
 }
 
 fn find<'t>(topics: &'t [TopicInfo], topic: &str, partition: i32) -> Option<&'t PartitionInfo> {

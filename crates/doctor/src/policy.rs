@@ -1,9 +1,9 @@
 //! The validated policy: what the engine is asked to do, with every value parsed once.
 
-use doctorkafka_api::{EffectiveMode, KafkaHealthPolicySpec, Maintenance, Mode, Thresholds};
+use doctorkafka_api::{EffectiveMode, KafkaHealthPolicySpec, Maintenance, Mode, Thresholds, Throttle};
 use doctorkafka_diagnosis::{Detection, Threshold};
 use doctorkafka_wire::BrokerId;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::execute::Limits;
 
@@ -23,8 +23,22 @@ pub struct Policy {
     pub detection: Detection,
     /// How far the doctor may go in relieving a broker of leadership.
     pub leadership: EffectiveMode,
+    /// How far it may go in moving replicas.
+    pub replicas: EffectiveMode,
+    /// How far it may go in replicating anew what a broker held that is gone.
+    pub broker_failure: EffectiveMode,
+    /// How long a broker has to be gone before that.
+    pub heal_after: Duration,
+    /// Brokers that are to hold no replicas.
+    pub drain: BTreeSet<BrokerId>,
+    /// Brokers that are to lead no partitions.
+    pub demote: BTreeSet<BrokerId>,
     /// How much treatment at once.
     pub limits: Limits,
+    /// How fast replicas are copied.
+    pub throttle: Throttle,
+    /// No replica moves to a broker whose disk would then be fuller, percent.
+    pub max_disk: f64,
     /// Pause after a treatment before the next one.
     pub cooldown: Duration,
     /// When no treatment is begun.
@@ -51,7 +65,8 @@ impl Policy {
             return Err(violations);
         }
         let detection = &spec.detection;
-        let mode: Mode = spec.remedies.leadership.mode.unwrap_or(spec.mode);
+        let ids = |ids: &[i32]| ids.iter().copied().map(BrokerId).collect();
+        let mode = |own: Option<Mode>| own.unwrap_or(spec.mode).into();
         Ok(Self {
             name: name.to_owned(),
             bootstrap_servers: spec.kafka.bootstrap_servers.clone(),
@@ -65,14 +80,21 @@ impl Policy {
                 memory: threshold(&detection.memory),
                 disk: threshold(&detection.disk),
                 network: threshold(&detection.network),
-                maintenance: spec.maintenance.brokers.iter().copied().map(BrokerId).collect(),
+                maintenance: ids(&spec.maintenance.brokers),
             },
-            leadership: mode.into(),
+            leadership: mode(spec.remedies.leadership.mode),
+            replicas: mode(spec.remedies.replicas.mode),
+            broker_failure: mode(spec.remedies.broker_failure.mode),
+            heal_after: spec.remedies.broker_failure.heal_after.to_std(),
+            drain: ids(&spec.drain.brokers),
+            demote: ids(&spec.demote.brokers),
             limits: Limits {
                 moves_per_broker: spec.limits.moves_per_broker as usize,
                 moves_per_cluster: spec.limits.moves_per_cluster as usize,
                 ..Limits::default()
             },
+            throttle: spec.limits.replication_throttle,
+            max_disk: spec.limits.max_disk.as_f64(),
             cooldown: spec.limits.cooldown.to_std(),
             maintenance: spec.maintenance.clone(),
         })
@@ -81,7 +103,8 @@ impl Policy {
     /// The same policy with every treatment stopped, as its annotation `doctorkafka.dev/paused` asks for.
     #[must_use]
     pub fn paused(self) -> Self {
-        Self { leadership: EffectiveMode::Paused, ..self }
+        let paused = EffectiveMode::Paused;
+        Self { leadership: paused, replicas: paused, broker_failure: paused, ..self }
     }
 }
 

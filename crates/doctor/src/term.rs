@@ -20,8 +20,9 @@ const OUTBOX: usize = 1_000;
 /// Records of one transaction, at the most.
 const BATCH: usize = 100;
 
-/// How much of the log a new leader reads: more records than alerts can stand open.
-pub(crate) const TAIL: i64 = 10_000;
+/// How much of the log a new leader reads: more records than alerts can stand open, and than the largest treatment writes.
+/// One of 2,000 moves that go one by one writes an intent and an outcome for each, and what is open must be found whole.
+pub(crate) const TAIL: i64 = 40_000;
 
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -174,7 +175,7 @@ impl Scribe {
         let mut log = ActionLogReader::start(self.connection.clone(), &self.topic, TAIL, stop);
         loop {
             match log.recv().await? {
-                LogEvent::Record { record, .. } => ledger.apply(&record),
+                LogEvent::Record { offset, record } => ledger.apply(offset, &record),
                 LogEvent::CaughtUp => return Some(ledger),
                 LogEvent::Restarted => ledger = Ledger::default(),
                 LogEvent::Skipped { .. } => {}

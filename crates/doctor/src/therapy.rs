@@ -12,7 +12,8 @@ use tokio::{
 use crate::{
     Authority, TreatmentView,
     execute::{
-        Author, Control, Ended, Executor, MachineClock, Progress, StepLog, StepLogError, Task, Treatment,
+        Author, Control, Ended, Executor, MachineClock, Mandate, Progress, StepLog, StepLogError, Task,
+        Treatment,
     },
 };
 
@@ -42,34 +43,38 @@ pub(crate) struct Therapy {
     /// What is being done, for people.
     pub sentence: String,
     treatment: Arc<Treatment>,
+    begun: Task,
 }
 
 impl Therapy {
     pub fn start(
         connection: &Connection,
         log: StepSender,
-        authority: watch::Receiver<Authority>,
+        (authority, mandate): (watch::Receiver<Authority>, Arc<dyn Mandate>),
         author: Author,
         task: Task,
         control: Control,
     ) -> Self {
-        let treatment = match &task {
-            Task::New(treatment) => treatment,
-            Task::Resume(open) => open.treatment(),
+        let treatment = Arc::new(task.treatment().clone());
+        let begun = task.clone();
+        let sentence = if begun.is_sweep() {
+            format!("looking for throttles that were left after {}", treatment.sentence())
+        } else {
+            treatment.sentence()
         };
-        let (sentence, treatment) = (treatment.sentence(), Arc::new(treatment.clone()));
         let (told, measured) = watch::channel(Progress::default());
         let (control, orders) = watch::channel(control);
         let admin = Admin::new(connection.clone());
         let task = tokio::spawn(async move {
-            // The lease ends the authority by its own monotonic deadline, and the end of the adapter drops the sender.
-            let mandate = || *authority.borrow() == Authority::Leading && authority.has_changed().is_ok();
+            // The end of the adapter drops the sender.
+            let leads = || *authority.borrow() == Authority::Leading && authority.has_changed().is_ok();
+            let mandate = || leads() && mandate.may_act();
             let clock = MachineClock::start();
             let executor =
                 Executor { admin: &admin, log: &log, clock: &clock, mandate: &mandate, author: &author };
             executor.run(task, orders, &told).await
         });
-        Self { control, progress: measured, task, sentence, treatment }
+        Self { control, progress: measured, task, sentence, treatment, begun }
     }
 
     /// Tells it what people want now.
@@ -81,10 +86,18 @@ impl Therapy {
         });
     }
 
-    /// How far it is, for people.
-    pub fn view(&self) -> TreatmentView {
+    /// What it was begun with.
+    pub fn task(&self) -> &Task {
+        &self.begun
+    }
+
+    /// How far it is, for people; nothing while it only looks for what was left.
+    pub fn view(&self) -> Option<TreatmentView> {
+        if self.begun.is_sweep() {
+            return None;
+        }
         let progress = self.progress.borrow();
-        TreatmentView {
+        Some(TreatmentView {
             digest: self.treatment.digest().to_owned(),
             message: self.sentence.clone(),
             done: progress.partitions_done,
@@ -94,7 +107,7 @@ impl Therapy {
             seconds_left: progress.left.map(|left| left.as_secs()),
             hold: progress.hold.as_ref().map(ToString::to_string),
             treatment: self.treatment.clone(),
-        }
+        })
     }
 
     /// Waits for its end. `None` when it panicked.

@@ -152,8 +152,12 @@ impl Patient {
         progress: &watch::Sender<Progress>,
     ) -> Ended {
         let (clock, mandate) = (MachineClock::start(), || true);
-        let author =
-            Author { policy: "test".to_owned(), cluster: self.kafka.cluster_id().to_owned(), epoch: 1 };
+        let author = Author {
+            policy: "test".to_owned(),
+            cluster: self.kafka.cluster_id().to_owned(),
+            epoch: 1,
+            approved_by: None,
+        };
         let executor = Executor {
             admin: &self.admin,
             log: &self.log,

@@ -42,11 +42,17 @@ pub enum Rule {
     StrimziPaused,
     /// It cannot be told whether somebody else works on the cluster: pods, or what looks after them, are not known.
     PlatformUnknown,
+    /// A lost broker has to be gone for longer before its data is moved.
+    GracePeriod,
+    /// A lost broker's pod may come back, with its data.
+    MayReturn,
+    /// No other in-sync replica may lead.
+    NoHeir,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::TooManyOverloaded,
         Self::TooManyUnhealthy,
         Self::StaleData,
@@ -62,6 +68,9 @@ impl Rule {
         Self::KafkaRebalance,
         Self::StrimziPaused,
         Self::PlatformUnknown,
+        Self::GracePeriod,
+        Self::MayReturn,
+        Self::NoHeir,
     ];
 
     /// The name in conditions, metrics and records.
@@ -82,6 +91,9 @@ impl Rule {
             Self::KafkaRebalance => "KafkaRebalance",
             Self::StrimziPaused => "StrimziPaused",
             Self::PlatformUnknown => "PlatformUnknown",
+            Self::GracePeriod => "GracePeriod",
+            Self::MayReturn => "MayReturn",
+            Self::NoHeir => "NoHeir",
         }
     }
 }

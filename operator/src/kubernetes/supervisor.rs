@@ -210,11 +210,13 @@ impl Supervisor {
         let authority = watch::Sender::new(Authority::Standby);
         let conflict = watch::Sender::new(None);
         let claim = self.shared.claims.enter(&self.key, self.object.created);
+        let leadership = self.shared.leadership.clone();
         let settings = DoctorSettings {
             connection: valid.fixed.connection.clone(),
             identity: self.shared.identity.clone(),
             policy: policy.subscribe(),
             authority: authority.subscribe(),
+            mandate: Arc::new(move || leadership.is_valid()),
             conflict: conflict.subscribe(),
             decisions: self.shared.approvals.follow(&self.key),
             platform: self.platform.facts(),

@@ -142,6 +142,9 @@ impl Watched {
                 identity: identity(),
                 policy: self.policy.clone(),
                 authority: authority.subscribe(),
+                // There is no deadline. A doctor that slept is fenced in the actions log, and no change is made without a
+                // record of its intent.
+                mandate: Arc::new(|| true),
                 conflict: no_conflict.subscribe(),
                 // People decide by records in the actions log, which the engine reads itself.
                 decisions: watch::channel(Arc::default()).1,

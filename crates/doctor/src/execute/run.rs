@@ -50,6 +50,23 @@ pub enum Task {
     New(Treatment),
     /// One that another began.
     Resume(OpenTreatment),
+    /// One that has ended, and may have left a throttle: see [`Executor::sweep`].
+    Sweep(OpenTreatment),
+}
+
+impl Task {
+    /// Whether it only takes away what an ended treatment has left.
+    pub fn is_sweep(&self) -> bool {
+        matches!(self, Self::Sweep(_))
+    }
+
+    /// The treatment that it is about.
+    pub fn treatment(&self) -> &Treatment {
+        match self {
+            Self::New(treatment) => treatment,
+            Self::Resume(open) | Self::Sweep(open) => open.treatment(),
+        }
+    }
 }
 
 /// How it ended.
@@ -68,6 +85,11 @@ pub enum Ended {
         why: String,
         /// See [`OpenTreatment::owed`].
         owed: Vec<BrokerId>,
+    },
+    /// Nothing is left of its throttle but on these brokers, which are down.
+    Swept {
+        /// The brokers.
+        left: Vec<BrokerId>,
     },
     /// It was not begun.
     Refused(Hold),
@@ -116,6 +138,9 @@ impl<A: ClusterAdmin, L: StepLog, C: Clock, M: Mandate> Executor<'_, A, L, C, M>
         let (treatment, open) = match task {
             Task::New(treatment) => (treatment, None),
             Task::Resume(open) => (open.treatment().clone(), Some(open)),
+            Task::Sweep(ended) => {
+                return self.sweep(&ended).await.map_or_else(|end| end, |left| Ended::Swept { left });
+            }
         };
         let mut looks = Looks::new(&treatment);
         let records = Records::new(self.author, &treatment);

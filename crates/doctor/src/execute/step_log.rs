@@ -41,6 +41,8 @@ pub struct Author {
     pub cluster: String,
     /// Leader epoch.
     pub epoch: u64,
+    /// Who has approved the treatment, when somebody had to.
+    pub approved_by: Option<String>,
 }
 
 /// Makes the records of one treatment.
@@ -64,6 +66,10 @@ impl<'a> Records<'a> {
         detail: TreatmentDetail,
     ) -> ActionRecord {
         let is_empty = detail == TreatmentDetail::default();
+        let mut evidence = Evidence::new();
+        if let (Some(by), Some(_)) = (&self.author.approved_by, &detail.plan) {
+            evidence.insert("approvedBy".to_owned(), by.clone().into());
+        }
         ActionRecord {
             version: ActionRecord::VERSION,
             id: ActionRecord::new_id(),
@@ -80,7 +86,7 @@ impl<'a> Records<'a> {
             digest: Some(self.treatment.digest().to_owned()),
             step: None,
             treatment: (!is_empty).then(|| Box::new(detail)),
-            evidence: Evidence::new(),
+            evidence,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which treatment is due, and what is known of the one under way.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use doctorkafka_api::EffectiveMode;
 use doctorkafka_diagnosis::{BrokerState, Moment};
@@ -10,9 +10,10 @@ use jiff::Timestamp;
 
 use super::EngineState;
 use crate::{
-    execute::{Author, Cancel, Control, Task},
-    loans,
-    report::TreatmentView,
+    execute::{Author, Cancel, Control, Ended, Task, Treatment},
+    proposals::Proposed,
+    remedy::Remedy,
+    report::{TreatmentEnd, TreatmentView},
 };
 
 /// Between a treatment that was interrupted and the next try, and after one that was refused: each refusal is a record.
@@ -20,8 +21,8 @@ const AFTER_INTERRUPTION: Duration = Duration::from_secs(10);
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
 impl EngineState {
-    /// The treatment to carry out now, when none is under way: first one that another doctor began, then the relief of a hot
-    /// broker, then what is owed to one that is well again.
+    /// What to carry out now, when nothing is under way: first a treatment that another doctor began, then what ended
+    /// treatments have left, then what is proposed and needs no approval, or has it.
     pub fn due_treatment(&self, now: Moment, wall: Timestamp) -> Option<(Task, Author)> {
         if !self.leads() || self.hold_off.is_some_and(|until| now < until) {
             return None;
@@ -30,40 +31,117 @@ impl EngineState {
             policy: self.policy.name.clone(),
             cluster: self.kafka.cluster_id.clone()?,
             epoch: self.alerts.epoch,
+            approved_by: None,
         };
         if let Some(open) = self.recovery.open() {
             return Some((Task::Resume(open.clone()), author));
         }
-        if self.policy.leadership != EffectiveMode::Auto || self.reason_to_wait(now, wall).is_some() {
-            return None;
+        // What a broker keeps while it is down is taken off it when it is back.
+        let mut unswept = self.unswept.iter();
+        if let Some((ended, _)) = unswept.find(|(_, left)| left.is_subset(&self.in_service)) {
+            return Some((Task::Sweep(ended.clone()), author));
         }
-        let seen = self.topics.as_ref().filter(|topics| topics.are_fresh(now))?;
-        let relief = self.advice.iter().find_map(|advice| {
-            let why = &self.diagnostician.diagnoses().get(&advice.broker)?.message;
-            loans::relief(advice.broker, &advice.moves, &seen.topics, why)
-        });
-        let give_back = || {
-            // Healing comes before balance here, too.
-            if seen.tally.under_replicated > 0 || self.is_any_unhealthy() {
-                return None;
+        self.topics.as_ref().filter(|topics| topics.are_fresh(now))?;
+        let (proposed, by) = self
+            .wanted()
+            .find(|(remedy, ..)| self.reason_to_wait(now, wall, *remedy).is_none())
+            .map(|(_, proposed, by)| (proposed, by))?;
+        Some((Task::New(proposed.treatment.clone()), Author { approved_by: by, ..author }))
+    }
+
+    /// What is proposed and may be begun, the most urgent first, and who has approved it.
+    fn wanted(&self) -> impl Iterator<Item = (Remedy, &Proposed, Option<String>)> {
+        self.offers.iter().filter_map(|((remedy, _), offer)| {
+            let proposed = offer.proposed.as_ref();
+            match proposed.mode {
+                EffectiveMode::Auto => Some((*remedy, proposed, None)),
+                EffectiveMode::Approve => {
+                    let decision = self.decision(proposed.treatment.digest())?;
+                    decision.approved.then_some((*remedy, proposed, Some(decision.by)))
+                }
+                EffectiveMode::Observe | EffectiveMode::Recommend | EffectiveMode::Paused => None,
             }
-            let mut well = self.loans.creditors().filter(|id| self.is_healthy(*id));
-            well.find_map(|broker| self.loans.give_back(broker, &seen.topics))
+        })
+    }
+
+    /// A task has begun.
+    pub fn begun(&mut self, task: &Task) {
+        let digest = task.treatment().digest();
+        self.offers.retain(|_, offer| offer.proposed.treatment.digest() != digest);
+        self.unswept.retain(|(ended, _)| ended.treatment().digest() != digest);
+    }
+
+    /// A task has ended; `None` when it failed in itself. Of a treatment that is over, what is left is remembered.
+    pub fn ended(&mut self, task: &Task, how: Option<&Ended>) {
+        let left = match how {
+            Some(Ended::Done { owed } | Ended::GivenUp { owed, .. }) => owed.clone(),
+            Some(Ended::Swept { left }) => left.clone(),
+            _ => Vec::new(),
         };
-        relief.or_else(give_back).map(|treatment| (Task::New(treatment), author))
+        if !left.is_empty() || (task.is_sweep() && !matches!(how, Some(Ended::Swept { .. }))) {
+            let digest = task.treatment().digest();
+            let ended = self.recovery.ended().find(|ended| ended.treatment().digest() == digest);
+            self.unswept.extend(ended.cloned().map(|ended| (ended, left.into_iter().collect())));
+        }
+        if !task.is_sweep() {
+            let end = match how {
+                Some(Ended::Done { .. } | Ended::Swept { .. }) => TreatmentEnd::Done,
+                Some(Ended::GivenUp { .. }) => TreatmentEnd::GivenUp,
+                Some(Ended::Refused(_)) => TreatmentEnd::NotBegun,
+                Some(Ended::Interrupted(_) | Ended::Fenced) | None => TreatmentEnd::Interrupted,
+            };
+            *self.counters.treatments.entry(end).or_default() += 1;
+        }
+        self.changed = true;
+    }
+
+    /// Brokers that still have the throttle of a treatment that has ended.
+    pub(super) fn throttles_left(&self) -> usize {
+        self.unswept.iter().flat_map(|(_, left)| left).collect::<BTreeSet<_>>().len()
     }
 
     /// What people want of a running treatment.
-    pub fn control(&self) -> Control {
+    pub fn control(&self, treatment: &Treatment) -> Control {
         let limits = self.policy.limits;
-        let mode = self.policy.leadership;
+        let cancel = |reason| Control {
+            limits,
+            cancel: Some(Cancel { restore: false, reason }),
+            ..Control::default()
+        };
+        let cause = treatment.cause();
+        let remedy = Remedy::named(&cause.reason);
+        let mode = remedy.map_or(self.policy.leadership, |remedy| remedy.mode(&self.policy));
+        if let Some(needless) = remedy.zip(cause.broker).and_then(|(remedy, id)| self.is_needless(remedy, id))
+        {
+            return cancel(needless);
+        }
         match mode {
-            EffectiveMode::Auto => Control { limits, ..Control::default() },
             EffectiveMode::Paused => Control { limits, paused: true, ..Control::default() },
-            EffectiveMode::Observe | EffectiveMode::Recommend | EffectiveMode::Approve => {
-                let reason = format!("the policy's mode is {mode:?} now");
-                Control { limits, cancel: Some(Cancel { restore: false, reason }), ..Control::default() }
+            EffectiveMode::Observe | EffectiveMode::Recommend => {
+                cancel(format!("the policy's mode is {mode:?} now"))
             }
+            EffectiveMode::Auto | EffectiveMode::Approve => {
+                match self.decision(treatment.digest()).filter(|decision| !decision.approved) {
+                    Some(decision) => cancel(format!("rejected by {}", decision.by)),
+                    None => Control { limits, ..Control::default() },
+                }
+            }
+        }
+    }
+
+    /// Why what is being done for a broker is not needed any more.
+    fn is_needless(&self, remedy: Remedy, broker: BrokerId) -> Option<String> {
+        match remedy {
+            Remedy::BrokerFailure if self.is_healthy(broker) && self.in_service.contains(&broker) => {
+                Some(format!("broker {broker} is back"))
+            }
+            Remedy::Drain if !self.policy.drain.contains(&broker) => {
+                Some(format!("the policy does not ask for broker {broker} to be drained any more"))
+            }
+            Remedy::Demotion if !self.policy.demote.contains(&broker) => {
+                Some(format!("the policy does not ask for broker {broker} to be demoted any more"))
+            }
+            _ => None,
         }
     }
 
@@ -86,21 +164,23 @@ impl EngineState {
             *self.counters.actions.entry(record.kind).or_default() += 1;
             self.recovery.apply(record);
             self.loans.apply(record);
+            self.votes.note(record);
         }
     }
 
     /// Why a treatment that would help is not begun now, for the broker that waits for it.
     pub(super) fn put_off(&self, now: Moment, wall: Timestamp) -> Option<(BrokerId, Refused)> {
-        if self.policy.leadership != EffectiveMode::Auto || self.treatment.is_some() {
+        if self.treatment.is_some() {
             return None;
         }
-        let broker = self.advice.first()?.broker;
-        let (rule, why) = self.reason_to_wait(now, wall)?;
+        let (remedy, proposed, _) = self.wanted().next()?;
+        let broker = proposed.treatment.cause().broker?;
+        let (rule, why) = self.reason_to_wait(now, wall, remedy)?;
         Some((broker, Refused { rule, message: format!("broker {broker}: {why}") }))
     }
 
     /// The rules that hold for the beginning of any treatment. Those of its planning come before, those of its steps after.
-    fn reason_to_wait(&self, now: Moment, wall: Timestamp) -> Option<(Rule, String)> {
+    fn reason_to_wait(&self, now: Moment, wall: Timestamp, remedy: Remedy) -> Option<(Rule, String)> {
         if self.policy.maintenance.is_open(wall) {
             let message = "planned work on the cluster is under way; lifted at the end of the window in \
                            maintenance.windows";
@@ -117,6 +197,9 @@ impl EngineState {
             );
             return Some((Rule::CruiseControl, message));
         }
+        if !remedy.is_for_balance() {
+            return None;
+        }
         self.loans.rest(self.policy.cooldown, wall)?;
         let message = format!(
             "the cluster is left alone for {:?} after a treatment, longer when that did not help; lifted by itself, or by a \
@@ -126,11 +209,11 @@ impl EngineState {
         Some((Rule::CoolDown, message))
     }
 
-    fn is_any_unhealthy(&self) -> bool {
+    pub(super) fn is_any_unhealthy(&self) -> bool {
         self.diagnostician.diagnoses().values().any(|diagnosis| diagnosis.state == BrokerState::Unhealthy)
     }
 
-    fn is_healthy(&self, broker: BrokerId) -> bool {
+    pub(super) fn is_healthy(&self, broker: BrokerId) -> bool {
         self.diagnostician
             .diagnoses()
             .get(&broker)

@@ -107,6 +107,8 @@ impl EngineState {
         self.changed |= view != self.kafka;
         self.kafka = view;
         self.kafka_seen = Some(now);
+        let in_service = description.brokers.iter().filter(|broker| !broker.fenced);
+        self.in_service = in_service.map(|broker| broker.id).collect();
         if description.shows_fenced {
             self.brokers.clear();
         }
@@ -211,10 +213,14 @@ impl EngineState {
     /// Takes in what the reader of the actions log tells.
     pub fn log(&mut self, event: LogEvent) {
         match event {
-            LogEvent::Record { record, .. } => self.remember(*record),
+            LogEvent::Record { offset, record } => {
+                self.hear_vote(offset, &record);
+                self.remember(*record);
+            }
             LogEvent::Restarted => {
                 self.actions.clear();
                 self.alerts = Alerts::default();
+                self.votes = Default::default();
                 self.shown_actions = None;
                 self.changed = true;
             }

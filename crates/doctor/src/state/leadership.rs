@@ -54,8 +54,14 @@ impl EngineState {
     pub fn hear_term(&mut self, event: TermEvent) {
         match event {
             TermEvent::Opened(ledger) => {
-                let Ledger { alerts, recovery, loans } = *ledger;
-                (self.recovery, self.loans, self.hold_off) = (recovery, loans, None);
+                let Ledger { alerts, recovery, loans, proposals, votes } = *ledger;
+                // A call of an older leader may have come after the end of its treatment.
+                self.unswept = recovery.ended().map(|ended| (ended.clone(), ended.owed().clone())).collect();
+                (self.recovery, self.loans, self.proposals) = (recovery, loans, proposals);
+                self.votes = votes;
+                self.hold_off = None;
+                self.offers.clear();
+                self.withdrawn.clear();
                 // Saturating, for anyone may have written anything to the log before.
                 let epoch = alerts.epoch.saturating_add(1);
                 self.alerts = alerts;

@@ -2,14 +2,19 @@
 //! shown.
 //!
 //! `intake` takes in what was seen, `leadership` knows whether this doctor may write, `treatment` considers what would
-//! help, `carry_out` says which treatment is due, and `show` puts the report together.
+//! help, `needs`, `plan` and `propose` what that is, `votes` what people say to it, `carry_out` which treatment is due, and `show` puts the report
+//! together.
 
 mod carry_out;
 mod intake;
 mod leadership;
+mod needs;
+mod plan;
 mod platform;
+mod propose;
 mod show;
 mod treatment;
+mod votes;
 
 #[cfg(test)]
 mod tests;
@@ -21,18 +26,23 @@ use std::{
 
 use doctorkafka_diagnosis::{BrokerState, Diagnostician, Moment, Reason, Resource};
 use doctorkafka_kafka::BrokerInfo;
+use doctorkafka_planner::Refused;
 use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Severity};
 use jiff::Timestamp;
 
 use crate::{
     Policy,
     alerts::{Alerts, Draft},
-    execute::Recovery,
+    decisions::Intake,
+    execute::{OpenTreatment, Recovery},
     load::LoadModel,
     loans::Loans,
+    proposals::Decisions,
+    remedy::offers::{Key, Offer, Proposals},
     report::{Advice, Counters, KafkaView, Refusal, Role, TreatmentView},
 };
 use intake::SeenTopics;
+use propose::Withdrawn;
 
 /// State and reason of a broker at the last step, and since when, by the wall clock, it has been in this state.
 type Standing = (BrokerState, Reason, Timestamp);
@@ -64,6 +74,24 @@ pub(crate) struct EngineState {
     /// Treatments, by what is in the log.
     recovery: Recovery,
     loans: Loans,
+    /// What stands proposed, by what is in the log, and is not yet proposed by this doctor.
+    proposals: Proposals,
+    /// What this doctor proposes.
+    offers: BTreeMap<Key, Offer>,
+    /// What people have decided about proposals, where the adapter takes decisions.
+    decisions: Arc<Decisions>,
+    /// What they have decided by records in the log.
+    votes: Intake,
+    /// Proposals whose end the log lacks.
+    withdrawn: Vec<Withdrawn>,
+    /// Needs that could not be planned for, when that was tried, and why.
+    unplanned: BTreeMap<Key, (Moment, Refused)>,
+    /// Ended treatments that may have left a throttle, and the brokers that are known to have it still.
+    unswept: Vec<(OpenTreatment, BTreeSet<BrokerId>)>,
+    /// Brokers that are registered and not fenced.
+    in_service: BTreeSet<BrokerId>,
+    /// Since when brokers are gone.
+    gone: BTreeMap<BrokerId, (Moment, Timestamp)>,
     /// The treatment that is being carried out.
     treatment: Option<TreatmentView>,
     /// No treatment is begun before this moment, because the last one was not begun or was interrupted.
@@ -79,8 +107,6 @@ pub(crate) struct EngineState {
     /// When treatment was last considered; `None` when it has to be considered anew.
     advised: Option<Moment>,
     counters: Counters,
-    /// Brokers that still have a throttle of an ended treatment.
-    owed: BTreeSet<BrokerId>,
     /// Something is known that was not published.
     changed: bool,
     published: Option<Moment>,
@@ -106,6 +132,15 @@ impl EngineState {
             alerts: Alerts::default(),
             recovery: Recovery::default(),
             loans: Loans::default(),
+            proposals: Proposals::default(),
+            offers: BTreeMap::new(),
+            decisions: Arc::default(),
+            votes: Intake::default(),
+            withdrawn: Vec::new(),
+            unplanned: BTreeMap::new(),
+            unswept: Vec::new(),
+            in_service: BTreeSet::new(),
+            gone: BTreeMap::new(),
             treatment: None,
             hold_off: None,
             to_announce: false,
@@ -116,7 +151,6 @@ impl EngineState {
             refusals: Vec::new(),
             advised: None,
             counters: Counters::default(),
-            owed: BTreeSet::new(),
             changed: true,
             published: None,
         }
@@ -140,6 +174,7 @@ impl EngineState {
     pub fn step(&mut self, now: Moment, wall: Timestamp, room: usize) -> Vec<ActionRecord> {
         self.diagnostician.diagnose(now);
         let moved = self.notice_changes(wall);
+        self.notice_gone(now, wall);
         let mut drafts = Vec::new();
         if let (Role::Leading { epoch }, true) = (&self.role, room > 0) {
             if std::mem::take(&mut self.to_announce) {
@@ -162,6 +197,7 @@ impl EngineState {
         }
         let left = room - drafts.len();
         drafts.extend(self.consider_treatment(now, wall, moved, left));
+        drafts.extend(self.answer_votes(wall, room - drafts.len()));
         drafts.into_iter().map(|draft| self.sign(draft, wall)).collect()
     }
 
@@ -212,9 +248,9 @@ impl EngineState {
             message: draft.message,
             outcome: draft.outcome,
             leadership: draft.leadership,
-            digest: None,
+            digest: draft.digest,
             step: None,
-            treatment: None,
+            treatment: draft.treatment,
             evidence: draft.evidence,
         }
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::EngineState;
 use crate::{
     DoctorReport,
-    report::{BrokerView, Counters, KafkaView, TreatmentEnd},
+    report::{BrokerView, Counters, KafkaView},
     view::{Tally, figures, summary},
 };
 
@@ -23,12 +23,6 @@ impl EngineState {
     /// Notes how many records wait for the log.
     pub fn set_waiting(&mut self, waiting: usize) {
         self.counters.outbox = waiting;
-    }
-
-    /// Counts a treatment that has ended. Brokers that are `owed` still have its throttle.
-    pub fn count_end(&mut self, end: TreatmentEnd, owed: &[BrokerId]) {
-        *self.counters.treatments.entry(end).or_default() += 1;
-        self.owed.extend(owed);
     }
 
     /// Silent brokers and their addresses.
@@ -70,10 +64,10 @@ impl EngineState {
             brokers,
             advice: self.advice.clone(),
             refusals: self.refusals.clone(),
-            proposals: Vec::new(),
+            proposals: self.offers.values().map(|offer| offer.proposed.clone()).collect(),
             treatment: self.treatment.clone(),
             actions: self.newest_actions(),
-            counters: Counters { throttles_left: self.owed.len(), ..self.counters.clone() },
+            counters: Counters { throttles_left: self.throttles_left(), ..self.counters.clone() },
         }
     }
 

@@ -41,7 +41,17 @@ impl EngineState {
         }
         self.advised = Some(now);
         let before = (std::mem::take(&mut self.advice), std::mem::take(&mut self.refusals));
-        let drafts = if self.may_recommend() { self.recommend(now, wall, room) } else { Vec::new() };
+        let mut drafts = if self.may_recommend() { self.recommend(now, room) } else { Vec::new() };
+        if !matches!(self.role, Role::Conflict { .. }) {
+            drafts.extend(self.consider_needs(now, wall, room - drafts.len()));
+        }
+        if let Some((broker, refused)) = self.put_off(now, wall).filter(|_| self.leads()) {
+            if drafts.len() < room {
+                drafts.extend(self.alerts.refuse(broker, &refused));
+            }
+            let rule = refused.rule.as_str();
+            self.refusals.push(Refusal { broker: Some(broker), rule, message: refused.message });
+        }
         self.changed |= before.0 != self.advice || before.1 != self.refusals;
         drafts
     }
@@ -51,9 +61,10 @@ impl EngineState {
         asked_for && !matches!(self.role, Role::Conflict { .. })
     }
 
-    fn recommend(&mut self, now: Moment, wall: Timestamp, room: usize) -> Vec<Draft> {
+    fn recommend(&mut self, now: Moment, room: usize) -> Vec<Draft> {
         let diagnostician = &self.diagnostician;
-        let unfit = diagnostician.platform().unfit_destinations(now).into_keys().collect();
+        let unfit = diagnostician.platform().unfit_destinations(now).into_keys();
+        let unfit = unfit.chain(self.policy.drain.iter().chain(&self.policy.demote).copied()).collect();
         let stale = self.stale_brokers(now);
         let fresh = |id| diagnostician.newest_report(id).filter(|_| !stale.contains(&id));
         let topics =
@@ -65,6 +76,8 @@ impl EngineState {
             let tell = leads && drafts.len() < room;
             match advice {
                 Ok(plan) => {
+                    // What waits for approval is told whole, with its digest.
+                    let tell = tell && self.policy.leadership != EffectiveMode::Approve;
                     drafts.extend(tell.then(|| self.alerts.propose(&plan)).flatten());
                     self.advice.push(Advice { broker, message: plan.sentence(), moves: plan.moves });
                 }
@@ -75,18 +88,11 @@ impl EngineState {
                 }
             }
         }
-        if let Some((broker, refused)) = self.put_off(now, wall).filter(|_| leads) {
-            if drafts.len() < room {
-                drafts.extend(self.alerts.refuse(broker, &refused));
-            }
-            let rule = refused.rule.as_str();
-            self.refusals.push(Refusal { broker: Some(broker), rule, message: refused.message });
-        }
         drafts
     }
 
     /// Brokers whose newest figures are too old to plan with.
-    fn stale_brokers(&self, now: Moment) -> BTreeSet<BrokerId> {
+    pub(super) fn stale_brokers(&self, now: Moment) -> BTreeSet<BrokerId> {
         let mut by_interval: BTreeMap<Duration, BTreeSet<BrokerId>> = BTreeMap::new();
         for id in self.diagnostician.diagnoses().keys() {
             let interval = self.diagnostician.newest_report(*id).map_or(1_000, |report| report.interval_ms);

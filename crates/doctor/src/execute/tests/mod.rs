@@ -117,7 +117,12 @@ pub async fn lead_showing(
 }
 
 pub fn author(log: &SimLog) -> Author {
-    Author { policy: "kafka/prod".to_owned(), cluster: "simulated".to_owned(), epoch: log.epoch() }
+    Author {
+        policy: "kafka/prod".to_owned(),
+        cluster: "simulated".to_owned(),
+        epoch: log.epoch(),
+        approved_by: None,
+    }
 }
 
 /// Lets a doctor work until it ends, or a fault holds it.

@@ -60,7 +60,7 @@ fn running(seen: &mut Observed, number: i32, replicas: &[i32], adding: &[i32], r
 }
 
 fn author() -> Author {
-    Author { policy: "p".to_owned(), cluster: "c".to_owned(), epoch: 1 }
+    Author { policy: "p".to_owned(), cluster: "c".to_owned(), epoch: 1, approved_by: None }
 }
 
 /// The treatment as begun on this look.

@@ -1,7 +1,6 @@
 //! What is alerted and proposed, and that an outbox without room loses nothing of it.
 
 use super::*;
-use crate::TreatmentEnd;
 
 #[test]
 fn an_overload_is_alerted_proposed_and_recovered_once() {
@@ -132,15 +131,4 @@ fn what_the_term_writes_and_leaves_out_is_counted() {
     let counters = world.shown().counters;
     let actions = BTreeMap::from([(ActionKind::LeaderStarted, 1), (ActionKind::AlertOverload, 2)]);
     assert_eq!((counters.actions, counters.outbox, counters.outbox_dropped), (actions, 3, 1));
-}
-
-#[test]
-fn ends_of_treatments_and_the_throttles_they_leave_are_counted() {
-    let mut world = World::leading();
-    world.state.count_end(TreatmentEnd::Done, &[]);
-    world.state.count_end(TreatmentEnd::GivenUp, &[BrokerId(2), BrokerId(3)]);
-    world.state.count_end(TreatmentEnd::GivenUp, &[BrokerId(2)]);
-    let counters = world.shown().counters;
-    assert_eq!(counters.treatments, BTreeMap::from([(TreatmentEnd::Done, 1), (TreatmentEnd::GivenUp, 2)]));
-    assert_eq!(counters.throttles_left, 2);
 }

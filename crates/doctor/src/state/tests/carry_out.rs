@@ -1,7 +1,10 @@
 //! Which treatment is due, and what forbids to begin one.
 
 use super::*;
-use crate::execute::{Task, Treatment};
+use crate::{
+    execute::{Ended, ExecutionRule, Hold, Task, Treatment},
+    report::TreatmentEnd,
+};
 use doctorkafka_api::Maintenance;
 
 /// A world whose first broker is hot, under a policy that lets the doctor act.
@@ -15,7 +18,7 @@ fn hot() -> World {
 fn due(world: &World) -> Option<Treatment> {
     match world.state.due_treatment(world.now, wall(world.now))?.0 {
         Task::New(treatment) => Some(treatment),
-        Task::Resume(open) => panic!("nothing was begun: {open:?}"),
+        other => panic!("nothing was begun: {other:?}"),
     }
 }
 
@@ -125,4 +128,60 @@ fn after_a_treatment_the_cluster_rests() {
     refused(&mut world, "CoolDown");
     world.seconds(60, HOT);
     assert!(due(&world).is_some());
+}
+
+#[test]
+fn ends_of_treatments_are_counted_and_what_is_left_of_them_is_taken_away_later() {
+    let mut world = hot();
+    let relief = due(&world).unwrap();
+    let task = Task::New(relief.clone());
+    world.state.begun(&task);
+    let borrowed = ActionRecord {
+        kind: ActionKind::Throttle,
+        step: Some(0),
+        treatment: Some(Box::new(doctorkafka_wire::TreatmentDetail {
+            configs: vec![doctorkafka_wire::ConfigAsked {
+                broker: Some(BrokerId(3)),
+                topic: None,
+                name: "leader.replication.throttled.rate".into(),
+                value: Some("1".into()),
+            }],
+            ..Default::default()
+        })),
+        ..told(&relief, Outcome::Intended, world.now)
+    };
+    let records =
+        [told(&relief, Outcome::Intended, world.now), borrowed, told(&relief, Outcome::Aborted, world.now)];
+    world.state.stepped(&records);
+    let given_up = Ended::GivenUp { outcome: Outcome::Aborted, why: String::new(), owed: vec![BrokerId(3)] };
+    world.state.ended(&task, Some(&given_up));
+    let counters = world.shown().counters;
+    assert_eq!(counters.treatments, BTreeMap::from([(TreatmentEnd::GivenUp, 1)]));
+    assert_eq!(counters.throttles_left, 1);
+
+    let sweep = |world: &World| {
+        let due = world.state.due_treatment(world.now, wall(world.now));
+        due.map(|(task, _)| task).filter(Task::is_sweep)
+    };
+    world.fenced = vec![3];
+    world.seconds(1, HOT);
+    assert_eq!(sweep(&world), None, "a broker that is down tells nothing");
+    world.fenced.clear();
+    world.seconds(1, HOT);
+    let task = sweep(&world).unwrap();
+    world.state.begun(&task);
+    assert_eq!(sweep(&world), None, "one at a time");
+    world.state.ended(&task, Some(&Ended::Interrupted(hold())));
+    let task = sweep(&world).unwrap();
+    world.state.begun(&task);
+    world.state.ended(&task, Some(&Ended::Swept { left: vec![] }));
+    assert_eq!((sweep(&world), world.shown().counters.throttles_left), (None, 0));
+
+    // A new leader looks once more, for a call of the old one may have come late.
+    world.open(&records);
+    assert!(sweep(&world).is_some());
+}
+
+fn hold() -> Hold {
+    Hold { rule: ExecutionRule::Unreachable, message: String::new() }
 }

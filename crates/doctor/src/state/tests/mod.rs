@@ -3,6 +3,7 @@
 mod alerts;
 mod carry_out;
 mod leadership;
+mod offers;
 mod show;
 mod treatment;
 
@@ -22,9 +23,7 @@ use jiff::Timestamp;
 use crate::{execute::Limits, ledger::Ledger};
 
 use super::EngineState;
-use crate::{
-    DoctorReport, Policy, Role, Topics, alerts::Alerts, observe::Sight, report::SkipReason, term::TermEvent,
-};
+use crate::{DoctorReport, Policy, Role, Topics, observe::Sight, report::SkipReason, term::TermEvent};
 
 const ROOM: usize = 1_000;
 const PARTITIONS: i32 = 3;
@@ -35,6 +34,8 @@ struct World {
     now: Moment,
     cluster: &'static str,
     topics: Option<Vec<TopicInfo>>,
+    /// Brokers that Kafka has fenced.
+    fenced: Vec<i32>,
     ends: [i64; 3],
     sequence: u64,
     room: usize,
@@ -53,6 +54,7 @@ impl World {
             now,
             cluster: "c1",
             topics: Some(vec![orders()]),
+            fenced: Vec::new(),
             ends: [0; 3],
             sequence: 0,
             room: ROOM,
@@ -70,10 +72,10 @@ impl World {
 
     /// The term has opened the log, which holds these records.
     fn open(&mut self, log: &[ActionRecord]) {
-        let mut alerts = Alerts::default();
-        log.iter().for_each(|record| alerts.apply(record));
+        let mut ledger = Ledger::default();
+        (0..).zip(log).for_each(|(offset, record)| ledger.apply(offset, record));
         self.state.begin_term();
-        self.state.hear_term(TermEvent::Opened(Box::new(Ledger { alerts, ..Ledger::default() })));
+        self.state.hear_term(TermEvent::Opened(Box::new(ledger)));
     }
 
     /// So many seconds in which brokers 1, 2 and 3 report these CPU figures; one with NaN is silent.
@@ -102,7 +104,7 @@ impl World {
             host: format!("kafka-{id}"),
             port: 9092,
             rack: Some(format!("rack-{id}")),
-            fenced: false,
+            fenced: self.fenced.contains(&id),
         };
         let description = ClusterDescription {
             cluster_id: self.cluster.to_owned(),
@@ -160,7 +162,14 @@ fn policy(leadership: EffectiveMode) -> Policy {
             maintenance: Default::default(),
         },
         leadership,
+        replicas: EffectiveMode::Observe,
+        broker_failure: EffectiveMode::Observe,
+        heal_after: Duration::from_secs(60),
+        drain: Default::default(),
+        demote: Default::default(),
         limits: Limits::default(),
+        throttle: doctorkafka_api::Throttle::Auto,
+        max_disk: 80.0,
         cooldown: Duration::from_secs(60),
         maintenance: Default::default(),
     }

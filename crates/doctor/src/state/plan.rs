@@ -1,0 +1,198 @@
+//! Planning what the cluster needs, or the rule that forbids it.
+
+use std::collections::BTreeSet;
+
+use doctorkafka_diagnosis::{BrokerState, Moment, Resource};
+use doctorkafka_planner::{NodeState, Refused, Remedy as Plan, Rule, Shortfall, propose};
+use doctorkafka_wire::{BrokerId, PartitionChange};
+
+use super::{EngineState, intake::SeenTopics, needs::Need};
+use crate::{
+    execute::Treatment,
+    load::{BrokerFacts, LoadLimits, Measured},
+    loans,
+    remedy::{Remedy, demotion, moves, treatment},
+};
+
+/// A limit that is none.
+const UNLIMITED: f64 = 1e9;
+
+/// A relieved broker is brought a little below the threshold at which it counts as recovered.
+const BELOW: f64 = 0.97;
+
+impl EngineState {
+    /// Plans what a need asks for.
+    pub(super) fn plan(&self, need: &Need, now: Moment) -> Result<(Treatment, Vec<String>), Refused> {
+        let (remedy, broker) = need.key;
+        let seen = self.topics.as_ref().filter(|seen| seen.are_fresh(now)).ok_or_else(|| Refused {
+            rule: Rule::StaleData,
+            message: format!("broker {broker}: the cluster's topics have not been read for too long"),
+        })?;
+        let nothing = || Refused {
+            rule: Rule::NothingToMove,
+            message: format!("broker {broker}: {}, and nothing of it can be changed", need.why),
+        };
+        match remedy {
+            Remedy::LeadershipRelief => {
+                let advice = self.advice.iter().find(|advice| advice.broker == broker).ok_or_else(nothing)?;
+                let relief = loans::relief(broker, &advice.moves, &seen.topics, &need.why);
+                Ok((relief.ok_or_else(nothing)?, Vec::new()))
+            }
+            Remedy::LeadershipReturn => {
+                self.healing_first(broker, seen)?;
+                Ok((self.loans.give_back(broker, &seen.topics).ok_or_else(nothing)?, Vec::new()))
+            }
+            Remedy::Demotion => {
+                let (changes, stuck) = demotion::demote(broker, &seen.topics, |heir| self.may_lead(heir));
+                let demotion = treatment(broker, remedy, need.why.clone(), changes, None);
+                let demotion = demotion.ok_or_else(|| Refused {
+                    rule: Rule::NoHeir,
+                    message: format!(
+                        "broker {broker} goes on leading {stuck} partitions: no other in-sync replica may lead them; lifted \
+                         when one is in sync, or by more replicas"
+                    ),
+                })?;
+                Ok((demotion, Vec::new()))
+            }
+            Remedy::BrokerFailure | Remedy::Drain | Remedy::ReplicaRelief | Remedy::Refill => {
+                self.plan_moves(need, seen, now)
+            }
+        }
+    }
+
+    fn plan_moves(
+        &self,
+        need: &Need,
+        seen: &SeenTopics,
+        now: Moment,
+    ) -> Result<(Treatment, Vec<String>), Refused> {
+        let (remedy, broker) = need.key;
+        self.not_too_many(broker, remedy)?;
+        if remedy != Remedy::BrokerFailure {
+            self.healing_first(broker, seen)?;
+        }
+        let (what, resource) = match remedy {
+            Remedy::BrokerFailure => (Plan::Heal, None),
+            Remedy::Drain => (Plan::Evacuate([broker.0].into()), None),
+            Remedy::Refill => (Plan::Refill([broker.0].into()), None),
+            _ => {
+                let resource = self.diagnostician.diagnoses().get(&broker).and_then(|it| it.resource);
+                (Plan::Relieve([broker.0].into()), resource)
+            }
+        };
+        let mut threshold = [UNLIMITED; 3];
+        let below = |resource: Resource| resource.threshold(&self.policy.detection).recovered_below;
+        match resource {
+            Some(Resource::Cpu) => threshold[0] = below(Resource::Cpu) / 100.0 * BELOW,
+            Some(Resource::Network) => threshold[1..].fill(below(Resource::Network) / 100.0 * BELOW),
+            _ => {}
+        }
+        let own = &self.policy.topics;
+        let limits = LoadLimits {
+            threshold,
+            needs_rates: matches!(resource, Some(Resource::Cpu | Resource::Network)),
+            pinned: vec![own.metrics.clone(), own.actions_log.clone()],
+            ..LoadLimits::default()
+        };
+        let full = (resource == Some(Resource::Disk)).then_some(broker);
+        let facts = self.broker_facts(now, (remedy == Remedy::BrokerFailure).then_some(broker), full);
+        let modelled = self.loads.instance(now, &facts, &limits)?;
+        let refused = |shortfall: &Shortfall| Refused {
+            rule: Rule::NoEligibleTarget,
+            message: format!("broker {broker}: {}", shortfall.message),
+        };
+        let plan = propose(&modelled.instance, &what).map_err(|shortfall| refused(&shortfall))?;
+        let bytes = |topic: &str, partition| self.loads.bytes(topic, partition).unwrap_or_default();
+        let asked = moves::changes(&plan, &seen.topics, bytes);
+        let (changes, why): (Vec<PartitionChange>, Vec<String>) = asked.changes.into_iter().unzip();
+        let reports = |id| self.diagnostician.newest_report(id)?.network.as_ref();
+        let throttle = moves::throttle(self.policy.throttle, &changes, reports);
+        treatment(broker, remedy, need.why.clone(), changes, throttle).map(|it| (it, why)).ok_or_else(|| {
+            match plan.shortfalls.first() {
+                Some(shortfall) => refused(shortfall),
+                None if asked.leaderless > 0 => Refused {
+                    rule: Rule::NoEligibleTarget,
+                    message: format!(
+                        "broker {broker}: {} partitions have no leader to copy from: all their in-sync replicas are gone; \
+                         lifted when one of them is back",
+                        asked.leaderless
+                    ),
+                },
+                None => Refused {
+                    rule: Rule::NothingToMove,
+                    message: format!("{}; moving replicas would not better it", need.why),
+                },
+            }
+        })
+    }
+
+    /// What the planner is to know of every broker. A broker that is `full` is to be brought under its recovery threshold.
+    fn broker_facts(&self, now: Moment, dead: Option<BrokerId>, full: Option<BrokerId>) -> Vec<BrokerFacts> {
+        let stale = self.stale_brokers(now);
+        let unfit = self.diagnostician.platform().unfit_destinations(now);
+        let disk = self.policy.detection.disk.recovered_below.min(self.policy.max_disk);
+        let fact = |id: BrokerId| BrokerFacts {
+            id,
+            rack: self.brokers.get(&id).and_then(|info| info.rack.clone()),
+            state: if dead == Some(id) { NodeState::Dead } else { NodeState::Alive },
+            takes: self.may_take(id) && !unfit.contains_key(&id),
+            report: self.diagnostician.newest_report(id).filter(|_| !stale.contains(&id)).map(Measured::of),
+            disk_limit_percent: if full == Some(id) { disk * BELOW } else { self.policy.max_disk },
+        };
+        let holders = self.topics.iter().flat_map(|seen| seen.tally.replicas.keys());
+        let ids: BTreeSet<BrokerId> = self
+            .diagnostician
+            .diagnoses()
+            .keys()
+            .chain(self.brokers.keys())
+            .chain(holders)
+            .copied()
+            .collect();
+        ids.into_iter().map(fact).collect()
+    }
+
+    /// Whether a broker may be given replicas.
+    pub(super) fn may_take(&self, id: BrokerId) -> bool {
+        self.in_service.contains(&id) && self.is_healthy(id) && !self.policy.drain.contains(&id)
+    }
+
+    /// Too many down, and it is no broker that is ill; too many hot, and it is room that is missing.
+    fn not_too_many(&self, broker: BrokerId, remedy: Remedy) -> Result<(), Refused> {
+        let diagnoses = self.diagnostician.diagnoses();
+        let of = |state| diagnoses.iter().filter(move |(_, it)| it.state == state).map(|(id, _)| *id);
+        let (all, down): (usize, Vec<BrokerId>) = (diagnoses.len(), of(BrokerState::Unhealthy).collect());
+        let most = (all / 5).max(1);
+        let rack = |id: &BrokerId| self.brokers.get(id).and_then(|info| info.rack.as_deref());
+        let racks: BTreeSet<Option<&str>> = down.iter().map(rack).collect();
+        if down.len() > most || racks.len() > 1 {
+            let message = format!(
+                "broker {broker}: {} of {all} brokers are down, in {} racks; with more than {most}, or in more than one rack, \
+                 nothing is moved but by hand",
+                down.len(),
+                racks.len()
+            );
+            return Err(Refused { rule: Rule::TooManyUnhealthy, message });
+        }
+        let hot = of(BrokerState::Overloaded).count();
+        if remedy == Remedy::ReplicaRelief && hot * 2 > all {
+            let message = format!(
+                "broker {broker}: {hot} of {all} brokers are overloaded, so that there is no room to move work to; add \
+                 brokers, or larger ones"
+            );
+            return Err(Refused { rule: Rule::TooManyOverloaded, message });
+        }
+        Ok(())
+    }
+
+    fn healing_first(&self, broker: BrokerId, seen: &SeenTopics) -> Result<(), Refused> {
+        let lacking = seen.tally.under_replicated;
+        if lacking == 0 && !self.is_any_unhealthy() {
+            return Ok(());
+        }
+        let message = format!(
+            "broker {broker}: {lacking} partitions are under-replicated or a broker is down, and healing comes before \
+             anything else; lifted when all replicas are in sync"
+        );
+        Err(Refused { rule: Rule::UnderReplicated, message })
+    }
+}
