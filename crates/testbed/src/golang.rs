@@ -111,7 +111,7 @@ impl GoPrograms<'_> {
         match (self.own_main, self.packages) {
             (Some((program, _)), _) => program,
             (None, [package]) => program_of(package),
-            (None, _) => program_of(self.module.trim_end_matches("/v2").trim_end_matches("/v3")),
+            (None, _) => program_of(self.module),
         }
     }
 
@@ -139,9 +139,13 @@ impl GoPrograms<'_> {
     }
 }
 
-/// The last part of a package's path: `helm` of `helm.sh/helm/v3/cmd/helm`.
+/// What Go calls the program of a package: the last part of the path that is not a major version, so `helm` of
+/// `helm.sh/helm/v3/cmd/helm` and `server` of `go.etcd.io/etcd/server/v3`.
 fn program_of(package: &str) -> &str {
-    package.rsplit('/').next().unwrap_or(package)
+    let is_version = |part: &str| {
+        part.strip_prefix('v').is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    package.rsplit('/').find(|part| !is_version(part)).unwrap_or(package)
 }
 
 /// Programs of Kubernetes itself.
@@ -180,6 +184,13 @@ mod tests {
         assert!(go_mod.contains("require helm.sh/helm/v3 v3.22.0\n"), "{go_mod}");
         assert!(go_mod.contains("tool (\n\thelm.sh/helm/v3/cmd/helm\n)"), "{go_mod}");
         assert!(!go_mod.contains("replace"), "{go_mod}");
+    }
+
+    #[test]
+    fn programs_are_called_as_go_calls_them() {
+        assert_eq!(program_of("helm.sh/helm/v3/cmd/helm"), "helm");
+        assert_eq!(program_of("go.etcd.io/etcd/server/v3"), "server");
+        assert_eq!(program_of("github.com/containerd/containerd/v2"), "containerd");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Real Kafka and a real Kubernetes API server for tests and the demo, on loopback and without root.
+//! Real Kafka and a real Kubernetes for tests and the demo; all but nodes on loopback and without root.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -15,7 +15,8 @@
 //! - [`KafkaCluster`]: KRaft brokers as processes, each to be killed, stopped, paused, resumed and started
 //!   again, and if wanted a [`Proxy`] before each, and any [`Listener`] with TLS or SASL.
 //! - [`ControlPlane`]: etcd and kube-apiserver with RBAC on; pods do not run.
-//! - [`Helm`]: to install charts.
+//! - [`Node`]: a whole Kubernetes with kubelet, containerd and pods, in a network namespace of its own; needs root.
+//! - [`Helm`]: to install charts. [`image`]: container images without a container engine.
 //! - [`Process`]: any program, in the same manner. [`wait_until`]: bounded waiting on a condition.
 //!   [`free_port`].
 //!
@@ -34,8 +35,10 @@ mod cache;
 mod golang;
 mod helm;
 mod ids;
+pub mod image;
 mod kafka;
 mod kubernetes;
+mod node;
 mod ports;
 pub mod process;
 mod proxy;
@@ -46,6 +49,7 @@ pub use kafka::{
     Broker, Certificates, Identity, KafkaCluster, KafkaClusterBuilder, KafkaVersion, Listener, live_brokers,
 };
 pub use kubernetes::ControlPlane;
+pub use node::{KAFKA_IMAGE, Node, NodeRecord, kafka_image};
 pub use ports::{free_port, runtime_dir};
 pub use process::{Process, Scratch, find_program};
 pub use proxy::Proxy;

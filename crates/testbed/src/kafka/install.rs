@@ -102,6 +102,11 @@ impl Installation {
         java
     }
 
+    /// The folder of the jars.
+    pub(crate) fn libraries(&self) -> PathBuf {
+        self.folder.join("libs")
+    }
+
     /// The first records of a metadata log, as Kafka's own `format` writes them; the same for every node.
     pub(crate) fn bootstrap_checkpoint(&self) -> PathBuf {
         self.folder.join("formatted").join("bootstrap.checkpoint")

@@ -15,11 +15,11 @@ use futures::future::try_join_all;
 use tokio::process::Command;
 
 pub use self::broker::Broker;
+pub(crate) use self::install::Installation;
 pub use self::install::KafkaVersion;
 pub use self::secure::{Certificates, Identity, Listener};
 
 use self::broker::Launch;
-use self::install::Installation;
 use self::node::Ports;
 use crate::ids::new_uuid;
 use crate::ports::free_port;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tokio::process::Command;
 
-use self::install::Installation;
+pub(crate) use self::install::Installation;
 use crate::golang::KUBERNETES;
 use crate::ids::new_uuid;
 use crate::ports::free_port;

@@ -1,0 +1,80 @@
+//! The network namespace of a node, its cable to this machine, and its cgroups.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+
+use super::slot::Slot;
+
+const WITHIN: Duration = Duration::from_secs(30);
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// Makes the namespace and the cable, so that this machine reaches node, pods and services.
+pub(crate) async fn make(slot: Slot) -> Result<()> {
+    let (namespace, cable) = (slot.namespace(), slot.cable());
+    let (gateway, address) = (slot.gateway().to_string(), slot.address().to_string());
+    let inside = ["-n", &namespace];
+    ip(&["netns", "add", &namespace]).await?;
+    ip(&["link", "add", &cable, "type", "veth", "peer", "name", "eth0", "netns", &namespace]).await?;
+    ip(&["address", "add", &format!("{gateway}/24"), "dev", &cable]).await?;
+    ip(&["link", "set", &cable, "up"]).await?;
+    for arguments in [
+        ["address", "add", &format!("{address}/24"), "dev", "eth0"].as_slice(),
+        &["link", "set", "eth0", "up"],
+        &["link", "set", "lo", "up"],
+        &["route", "add", "default", "via", &gateway],
+    ] {
+        ip(&[&inside, arguments].concat()).await?;
+    }
+    for subnet in [slot.pods(), slot.services()] {
+        let added = ip(&["route", "add", &subnet, "via", &address]).await;
+        added.with_context(|| format!("something else on this machine uses {subnet}"))?;
+    }
+    for setting in ["net.ipv4.ip_forward=1", "net.ipv4.conf.all.route_localnet=1"] {
+        ip(&["netns", "exec", &namespace, "sysctl", "--quiet", "--write", setting]).await?;
+    }
+    Ok(())
+}
+
+async fn ip(arguments: &[&str]) -> Result<()> {
+    let shown = || format!("ip {}", arguments.join(" "));
+    let mut command = Command::new("ip");
+    command.args(arguments).kill_on_drop(true);
+    let output =
+        tokio::time::timeout(WITHIN, command.output()).await.with_context(shown)?.with_context(shown)?;
+    if !output.status.success() {
+        bail!("{} failed: {}", shown(), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// Makes the cgroup above all pods, in every hierarchy of version 1 or in the one of version 2.
+pub(crate) fn make_cgroups(slot: Slot) -> Result<()> {
+    let root = Path::new(CGROUPS);
+    let controllers = fs::read_to_string(root.join("cgroup.controllers"));
+    let hierarchies: Vec<PathBuf> = match &controllers {
+        Ok(controllers) => {
+            // What a kubelet needs must be handed down from the root; systemd does so by itself.
+            for controller in controllers.split_whitespace() {
+                let handed = fs::write(root.join("cgroup.subtree_control"), format!("+{controller}"));
+                if let Err(error) = handed {
+                    tracing::debug!(controller, %error, "a cgroup controller is not handed down");
+                }
+            }
+            vec![root.to_path_buf()]
+        }
+        Err(_) => {
+            let entries = fs::read_dir(root).with_context(|| format!("{CGROUPS} cannot be read"))?;
+            let is_hierarchy = |path: &PathBuf| path.join("cgroup.procs").is_file() && !path.is_symlink();
+            entries.flatten().map(|entry| entry.path()).filter(is_hierarchy).collect()
+        }
+    };
+    for hierarchy in hierarchies {
+        let folder = hierarchy.join(slot.cgroup());
+        fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    }
+    Ok(())
+}
