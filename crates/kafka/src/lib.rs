@@ -5,7 +5,8 @@
 //!   asks a real one.
 //! * [`ReportPublisher`] sends a sidecar's reports to the metrics topic.
 //! * [`ReportReader`] follows the metrics topic.
-//! * [`ActionLogWriter`] and [`ActionLogReader`] are the two ends of the actions log, which is transactional and fenced.
+//! * [`ActionLogWriter`] and [`ActionLogReader`] are the two ends of the actions log, which is transactional and fenced; [`note`]
+//!   adds what a person decided to it.
 //! * [`GroupElection`] elects one leader among standalone doctors through a consumer group.
 //!
 //! Every client is built from one [`Connection`], with its [`Tls`] and [`Sasl`]. Admin requests go over the
@@ -32,7 +33,7 @@ pub use admin::{
 };
 pub use connection::{Connection, ConnectionError};
 pub use election::{GroupElection, Standing};
-pub use log::{ActionLogReader, ActionLogWriter, AppendError, LogEvent, OpenError};
+pub use log::{ActionLogReader, ActionLogWriter, AppendError, LogEvent, NoteError, OpenError, note};
 pub use publisher::{PublisherError, PublisherStats, ReportPublisher, partition_for};
 pub use reports::{MetricsEvent, ReportReader, Skip};
 pub use sasl::{Sasl, SaslMechanism};
