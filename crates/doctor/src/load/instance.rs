@@ -8,10 +8,11 @@ use doctorkafka_wire::BrokerId;
 
 use super::{
     LoadModel, Measured,
+    disk::Volume,
     estimate::Rates,
     model::Seen,
     pace::{fresh_for, often},
-    snapshot::{BrokerLook, Missing, Volume},
+    snapshot::{BrokerLook, Missing},
 };
 
 /// Brokers that a message lists, at the most.

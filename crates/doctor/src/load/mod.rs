@@ -8,6 +8,7 @@
 //! What is not known from Kafka's admin interface is estimated, and each estimate is described where it is made. Not
 //! modelled: directories of one broker apart from each other, and reads of old data by consumers.
 
+mod disk;
 mod estimate;
 mod instance;
 mod model;

@@ -6,6 +6,8 @@ use doctorkafka_diagnosis::Moment;
 use doctorkafka_kafka::{BrokerInfo, LogDir, LogSpan, RunningReassignment, TopicInfo, TopicPartitions};
 use doctorkafka_wire::BrokerId;
 
+use super::disk::{Disk, volume};
+
 /// Names of topics that are kept to tell of them, at the most.
 const EXAMPLES: usize = 3;
 
@@ -40,22 +42,6 @@ pub(super) struct BrokerLook {
     pub missing: Option<Missing>,
     /// When the partitions that it leads were asked for their offsets.
     pub spans_at: Option<Moment>,
-}
-
-/// All directories of a broker together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Disk {
-    pub at: Moment,
-    /// Size of the volumes and room left on them, bytes, where the broker tells.
-    pub volume: Option<Volume>,
-    /// Bytes of the replicas that belong there.
-    pub replicas: u64,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Volume {
-    pub total: u64,
-    pub usable: u64,
 }
 
 /// Why something is not known.
@@ -387,26 +373,3 @@ impl LoadSnapshot {
 fn index(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
-
-/// The volumes under directories, each counted once: directories that tell the same size and the same room are taken for
-/// directories of one volume. When two equal volumes are equally full, less room is counted than there is.
-fn volume(dirs: &[LogDir]) -> Option<Volume> {
-    let mut volumes: Vec<Volume> = Vec::new();
-    for dir in dirs.iter().filter(|dir| dir.error.is_none()) {
-        let volume = Volume { total: dir.total_bytes?, usable: dir.usable_bytes? };
-        let same = |other: &Volume| {
-            other.total == volume.total && other.usable.abs_diff(volume.usable) <= SAME_VOLUME
-        };
-        if !volumes.iter().any(same) {
-            volumes.push(volume);
-        }
-    }
-    let sum = |all: Volume, one: &Volume| Volume {
-        total: all.total.saturating_add(one.total),
-        usable: all.usable.saturating_add(one.usable),
-    };
-    (!volumes.is_empty()).then(|| volumes.iter().fold(Volume::default(), sum))
-}
-
-/// What may be written to a volume while a broker looks at one directory after the other, bytes.
-const SAME_VOLUME: u64 = 64 << 20;

@@ -39,6 +39,15 @@ pub async fn take<S: LoadSource>(
     source: &S,
     now: impl Fn() -> Moment + Sync,
 ) -> Result<LoadSnapshot, AdminError> {
+    take_within(LIMIT, source, now).await
+}
+
+/// The same with another limit for all brokers together.
+pub(super) async fn take_within<S: LoadSource>(
+    limit: Duration,
+    source: &S,
+    now: impl Fn() -> Moment + Sync,
+) -> Result<LoadSnapshot, AdminError> {
     let at = now();
     let (cluster, topics, running) = tokio::join!(source.cluster(), source.topics(), source.reassignments());
     let ClusterDescription { cluster_id, brokers, .. } = cluster?;
@@ -54,7 +63,7 @@ pub async fn take<S: LoadSource>(
         })
         .collect();
     // In rounds, so that never more than a few answers are there that have not been turned into numbers.
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit;
     let mut left = asked.iter();
     loop {
         let round: Vec<&(BrokerInfo, Vec<usize>)> = left.by_ref().take(AT_ONCE).collect();
@@ -73,7 +82,7 @@ pub async fn take<S: LoadSource>(
         for (broker, led) in round {
             match answers.iter().position(|answer| answer.broker == broker.id) {
                 Some(at) => see(&mut snapshot, answers.swap_remove(at), led),
-                None => snapshot.miss_dirs(broker.id, late(broker)),
+                None => snapshot.miss_dirs(broker.id, late(broker, limit)),
             }
         }
     }
@@ -113,7 +122,7 @@ fn missing(error: &AdminError) -> Missing {
     Missing { denied, message: error.to_string() }
 }
 
-fn late(broker: &BrokerInfo) -> Missing {
-    let message = format!("DescribeLogDirs: {} has not answered within {LIMIT:?}", broker.address());
+fn late(broker: &BrokerInfo, limit: Duration) -> Missing {
+    let message = format!("DescribeLogDirs: {} has not answered within {limit:?}", broker.address());
     Missing { denied: false, message }
 }
