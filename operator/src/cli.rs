@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::{
-    injection::InjectionArguments, kubernetes::RunArguments, plan::PlanArguments,
+    injection::InjectionArguments, kubernetes::RunArguments, plan::PlanArguments, probe::ProbeArguments,
     standalone::StandaloneArguments,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -51,6 +51,8 @@ pub enum Command {
     /// Exit codes: 0 when the plan meets every rule, 3 when it is written and some rule cannot be met, 1 after an error, 2
     /// for wrong usage.
     Plan(PlanArguments),
+    /// Ask an HTTP address once; exit code 0 when it answers with a status of 2xx, else 1.
+    Probe(ProbeArguments),
 }
 
 /// Where to serve HTTP.

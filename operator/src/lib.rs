@@ -12,6 +12,7 @@ pub mod kubernetes;
 mod logging;
 pub mod metrics;
 pub mod plan;
+pub mod probe;
 mod shutdown;
 pub mod standalone;
 
@@ -40,6 +41,7 @@ pub fn launch(cli: Cli) -> ExitCode {
             serve(&http, |fleet, cancel| standalone::run(arguments, fleet, cancel))
         }
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Probe(arguments) => probe::run(&arguments),
     };
     match outcome {
         Ok(code) => code,

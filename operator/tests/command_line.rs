@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::TcpListener,
     path::PathBuf,
     process::{Command, Output},
@@ -109,4 +110,28 @@ fn a_policy_that_cannot_be_is_refused_with_every_field() {
     let output = operator(&[&["standalone", "--policy", missing.to_str().unwrap()][..], &flags].concat());
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("none.yaml"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_probe_tells_by_its_exit_code_what_is_answered() {
+    for (status, code) in [("200 OK", 0), ("503 Service Unavailable", 1)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/readyz", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).unwrap();
+            stream
+                .write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 6\r\n\r\nindeed").as_bytes())
+                .unwrap();
+            String::from_utf8_lossy(&request[..read]).into_owned()
+        });
+        let output = operator(&["probe", &url]);
+        assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.1\r\n"));
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert!(stderr(&output).contains(&format!("{url} answers {status}: indeed")), "{}", stderr(&output));
+    }
+    let output = operator(&["probe", "http://127.0.0.1:1/readyz"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("asking http://127.0.0.1:1/readyz"), "{}", stderr(&output));
 }

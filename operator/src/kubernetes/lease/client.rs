@@ -82,6 +82,7 @@ impl Lease {
             decided: false,
             published: None,
             trouble: None,
+            refused: None,
         };
         let task = tokio::spawn(candidate.run(resign.clone(), release.clone()));
         let leadership = Leadership { authority: authority_seen, valid_until: valid_until_seen };
@@ -121,6 +122,8 @@ struct Candidate {
     published: Option<Authority>,
     /// What was last logged as going wrong, so that an outage is one line and not one every two seconds.
     trouble: Option<String>,
+    /// What was last logged as being refused to the watch.
+    refused: Option<String>,
 }
 
 impl Candidate {
@@ -153,10 +156,10 @@ impl Candidate {
                     tokio::select! {
                         () = sleep_until(rest.into()) => {}
                         () = until(deadline) => {}
-                        hint = hints.next() => {
-                            if matches!(hint, Some(Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_)))) {
-                                self.election.hint();
-                            }
+                        hint = hints.next() => match hint {
+                            Some(Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_))) => self.election.hint(),
+                            Some(Err(error)) => self.unwatched(&error),
+                            Some(Ok(_)) | None => {}
                         }
                     }
                 }
@@ -200,6 +203,21 @@ impl Candidate {
             Err(_) => self.failed(format!("no answer within {limit:?}")),
         };
         self.election.answered(sent, Instant::now(), answer);
+    }
+
+    /// The watch failed. Only a refusal is told: what else goes wrong, the calls meet as well.
+    fn unwatched(&mut self, error: &watcher::Error) {
+        let (watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status)) = error
+        else {
+            return;
+        };
+        if status.code == 403 && self.refused.as_ref() != Some(&status.message) {
+            let (name, message) = (self.name(), &status.message);
+            tracing::warn!("lease {name} is not watched, so taking over may be slow: {message}");
+            self.refused = Some(status.message.clone());
+        }
     }
 
     fn failed(&mut self, error: String) -> Answer {
