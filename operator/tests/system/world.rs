@@ -25,7 +25,12 @@ pub struct World {
 impl World {
     /// Three brokers, a topic with load to move, and a sidecar beside each of the named brokers.
     pub async fn start(with_sidecars: &[i32]) -> Self {
-        let kafka = KafkaCluster::builder().brokers(3).start().await.unwrap();
+        Self::of(3, with_sidecars).await
+    }
+
+    /// As [`World::start`], with so many brokers.
+    pub async fn of(brokers: i32, with_sidecars: &[i32]) -> Self {
+        let kafka = KafkaCluster::builder().brokers(brokers).start().await.unwrap();
         kafka.create_topic("orders", 12, 3).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut world = Self { kafka, folder, sidecars: BTreeMap::new() };
@@ -36,6 +41,17 @@ impl World {
     }
 
     pub fn start_sidecar(&mut self, id: i32) {
+        self.spawn_sidecar(id, "127.0.0.1:0", &[]);
+    }
+
+    /// Starts a sidecar that lays simulated load over what it measures; gives the address of its pages.
+    pub fn start_simulated_sidecar(&mut self, id: i32) -> String {
+        let listen = format!("127.0.0.1:{}", free_port().unwrap());
+        self.spawn_sidecar(id, &listen, &["--simulate", "--seed", "7"]);
+        listen
+    }
+
+    fn spawn_sidecar(&mut self, id: i32, listen: &str, more: &[&str]) {
         let broker = self.kafka.broker(id);
         let mut command = Command::new(binary("doctorkafka-sidecar"));
         command
@@ -43,7 +59,8 @@ impl World {
             .env("KAFKA_BROKERS", self.kafka.bootstrap())
             .arg("--broker-match")
             .arg(broker.config())
-            .args(["--probe", broker.address(), "--listen", "127.0.0.1:0"]);
+            .args(["--probe", broker.address(), "--listen", listen])
+            .args(more);
         let log = self.folder.path().join(format!("sidecar-{id}-{}.log", self.sidecars.len()));
         let process = Process::spawn(format!("sidecar {id}"), command, &log).unwrap();
         self.sidecars.insert(id, process);
@@ -141,6 +158,8 @@ pub fn binary(name: &str) -> PathBuf {
 /// A doctor in standalone mode.
 pub struct Doctor {
     pub process: Process,
+    /// Where its API and metrics are.
+    pub api: String,
     pub watch: Watch,
 }
 
@@ -156,7 +175,7 @@ impl Doctor {
         ]);
         let process = Process::spawn(name, command, folder.join(format!("{name}.log"))).unwrap();
         let watch = Watch::start(&api);
-        Self { process, watch }
+        Self { process, api, watch }
     }
 
     pub fn role(&self) -> String {
@@ -172,9 +191,14 @@ impl Doctor {
     }
 
     pub async fn until_all_healthy(&self) {
+        self.until_healthy(3).await;
+    }
+
+    /// Waits until the first so many brokers are healthy.
+    pub async fn until_healthy(&self, brokers: i32) {
         self.watch
-            .until("all three brokers are Healthy", 60, |report| {
-                (1..=3).all(|id| state_of(report, id).0 == "Healthy")
+            .until(&format!("all {brokers} brokers are Healthy"), 60, |report| {
+                (1..=brokers).all(|id| state_of(report, id).0 == "Healthy")
             })
             .await;
     }
