@@ -13,7 +13,7 @@ use kube::{
     api::{DeleteParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::world::{World, alerts};
@@ -21,16 +21,22 @@ use crate::world::{World, alerts};
 /// The lease's times, as operators are started here: 15 s are for clusters, not for tests.
 const LEASE: Duration = Duration::from_secs(6);
 
-struct Ward {
-    kafka: World,
-    plane: ControlPlane,
+/// A Kafka and an API server, with the operator's permissions.
+pub struct Ward {
+    pub kafka: World,
+    pub plane: ControlPlane,
     kubeconfig: PathBuf,
-    policies: Api<KafkaHealthPolicy>,
+    pub policies: Api<KafkaHealthPolicy>,
 }
 
 impl Ward {
     async fn start() -> Self {
-        let (kafka, plane) = tokio::join!(World::start(&[1, 2, 3]), ControlPlane::start());
+        Self::start_with(&[1, 2, 3]).await
+    }
+
+    /// With a sidecar beside each of the named brokers.
+    pub async fn start_with(sidecars: &[i32]) -> Self {
+        let (kafka, plane) = tokio::join!(World::start(sidecars), ControlPlane::start());
         let plane = plane.unwrap();
         let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
         for what in ["crds", "rbac"] {
@@ -47,7 +53,7 @@ impl Ward {
         Self { kafka, plane, kubeconfig, policies }
     }
 
-    fn operator(&self, name: &str) -> Process {
+    pub fn operator(&self, name: &str) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_doctorkafka-operator"));
         command
             .args(["run", "--lease-namespace", "doctorkafka", "--identity", name])
@@ -58,19 +64,25 @@ impl Ward {
     }
 
     async fn create(&self, name: &str) {
+        self.create_with(name, json!({})).await;
+    }
+
+    /// A policy of this spec, to which the cluster's address is added.
+    pub async fn create_with(&self, name: &str, mut spec: Value) {
+        spec["kafka"] = json!({"bootstrapServers": self.kafka.kafka.bootstrap()});
         let policy: KafkaHealthPolicy = serde_json::from_value(json!({
             "apiVersion": "doctorkafka.dev/v1alpha1", "kind": "KafkaHealthPolicy",
-            "metadata": {"name": name}, "spec": {"kafka": {"bootstrapServers": self.kafka.kafka.bootstrap()}},
+            "metadata": {"name": name}, "spec": spec,
         }))
         .unwrap();
         self.policies.create(&PostParams::default(), &policy).await.unwrap();
     }
 
-    async fn status(&self, name: &str) -> Option<KafkaHealthPolicyStatus> {
+    pub async fn status(&self, name: &str) -> Option<KafkaHealthPolicyStatus> {
         self.policies.get(name).await.ok()?.status
     }
 
-    async fn until(&self, what: &str, seconds: u64, enough: impl Fn(&KafkaHealthPolicyStatus) -> bool) {
+    pub async fn until(&self, what: &str, seconds: u64, enough: impl Fn(&KafkaHealthPolicyStatus) -> bool) {
         let waited = wait_until(what, Duration::from_secs(seconds), || async {
             self.status("prod").await.is_some_and(|status| enough(&status))
         });
@@ -86,7 +98,7 @@ impl Ward {
         .await;
     }
 
-    async fn until_all_healthy(&self) {
+    pub async fn until_all_healthy(&self) {
         for id in 1..=3 {
             self.until_state(id, "Healthy", 60).await;
         }
@@ -111,7 +123,8 @@ async fn stands_by(operator: &Process) {
     .unwrap();
 }
 
-async fn kubectl(plane: &ControlPlane, arguments: &[&str]) -> String {
+/// Runs kubectl as the administrator; gives what it printed.
+pub async fn kubectl(plane: &ControlPlane, arguments: &[&str]) -> String {
     let output = plane.kubectl().args(arguments).output().await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "kubectl {arguments:?}: {}", text(&output.stderr));

@@ -16,5 +16,6 @@ mod monitoring;
 mod moves;
 mod outage;
 mod platform;
+mod platform;
 mod treatment;
 mod world;
