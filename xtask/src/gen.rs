@@ -3,12 +3,15 @@
 //! [`files`] lists them all. `gen` writes them, `gen --check` and a test compare them with what is committed.
 
 mod alerts;
+mod chart;
 mod crd;
 mod grafana;
+mod manifests;
 mod policy_reference;
 mod wire_schema;
 
 use anyhow::{Context, bail};
+use doctorkafka_testbed::Helm;
 use std::{
     collections::BTreeSet,
     fs,
@@ -32,13 +35,13 @@ struct Generated {
 }
 
 /// Folders of which every file is generated: one that is not generated any more is left over.
-const WHOLLY_GENERATED: [&str; 1] = ["deploy/crds"];
+const WHOLLY_GENERATED: [&str; 2] = ["deploy/crds", "charts/doctorkafka/files/crds"];
 
 /// Every generated file.
 fn files() -> anyhow::Result<Vec<Generated>> {
     let file = |path, content| Generated { path, content };
     let [policy, reassignment] = doctorkafka_api::crds();
-    Ok(vec![
+    let mut files = vec![
         file("deploy/crds/doctorkafka.dev_kafkahealthpolicies.yaml", crd::yaml(&policy)?),
         file("deploy/crds/doctorkafka.dev_kafkareassignments.yaml", crd::yaml(&reassignment)?),
         file("docs/reference/policy.md", policy_reference::markdown(&policy)?),
@@ -49,7 +52,9 @@ fn files() -> anyhow::Result<Vec<Generated>> {
         file("charts/doctorkafka/files/grafana-dashboard.json", grafana::json()?),
         file("docs/reference/broker-report.schema.json", wire_schema::broker_report()?),
         file("docs/reference/action-record.schema.json", wire_schema::action_record()?),
-    ])
+    ];
+    files.extend(chart::files()?);
+    Ok(files)
 }
 
 /// Writes the generated files, or checks them.
@@ -59,7 +64,12 @@ fn files() -> anyhow::Result<Vec<Generated>> {
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let root = root();
     if arguments.check {
-        let differences = differences(&root)?;
+        let mut differences = differences(&root)?;
+        if Helm::is_prepared() {
+            differences.extend(manifests::differences(&root)?);
+        } else {
+            println!("deploy/ is not compared with the chart: that needs Helm, which the tests and `gen` build");
+        }
         if !differences.is_empty() {
             bail!("{}\nrun `cargo xtask gen` and commit what it writes", differences.join("\n"));
         }
@@ -81,7 +91,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         fs::remove_file(root.join(&path)).with_context(|| format!("removing {path}"))?;
         println!("removed {path}");
     }
-    Ok(())
+    // Last, because the chart holds some of the files above.
+    manifests::write(&root)
 }
 
 /// The root of the checkout.

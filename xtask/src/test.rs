@@ -4,7 +4,7 @@ use crate::{
     check, requirements,
     steps::{Steps, cargo, watch},
 };
-use doctorkafka_testbed::{ControlPlane, KafkaCluster, KafkaVersion};
+use doctorkafka_testbed::{ControlPlane, Helm, KafkaCluster, KafkaVersion};
 use std::time::{Duration, Instant};
 
 /// All tests, or some.
@@ -54,13 +54,14 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     steps.verdict()
 }
 
-/// Downloads and builds Kafka and Kubernetes now, with progress, so that no test has to wait for it.
+/// Downloads and builds Kafka, Kubernetes and Helm now, with progress, so that no test has to wait for it.
 fn prepare() -> anyhow::Result<String> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         for version in KafkaVersion::ALL {
             KafkaCluster::prepare(version).await?;
         }
+        Helm::prepare().await?;
         ControlPlane::prepare().await
     })?;
     runtime.shutdown_timeout(Duration::from_secs(5));

@@ -12,6 +12,13 @@ pub(super) fn yaml(crd: &impl Serialize) -> anyhow::Result<String> {
     Ok(format!("# Generated from crates/api by `cargo xtask gen`. Do not edit.\n---\n{}\n", yaml.trim_end()))
 }
 
+/// A CRD as a YAML file of the chart: Helm never deletes it, as all policies would go with it.
+pub(super) fn kept_by_helm(crd: &impl Serialize) -> anyhow::Result<String> {
+    let mut crd = serde_json::to_value(crd).context("the CRD as JSON")?;
+    crd["metadata"]["annotations"]["helm.sh/resource-policy"] = "keep".into();
+    yaml(&crd)
+}
+
 /// Makes of `100.0` a `100`, as the API server prints it, and of a description that is wrapped in the source one line
 /// per paragraph, which `kubectl explain` wraps to the terminal.
 pub(super) fn tidy(value: &mut Value) {
