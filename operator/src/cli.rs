@@ -1,7 +1,11 @@
 //! The command line.
 
 use crate::{
-    injection::InjectionArguments, kubernetes::RunArguments, plan::PlanArguments, probe::ProbeArguments,
+    decide::{ClusterArguments, DecisionArguments},
+    injection::InjectionArguments,
+    kubernetes::RunArguments,
+    plan::PlanArguments,
+    probe::ProbeArguments,
     standalone::StandaloneArguments,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -44,13 +48,26 @@ pub enum Command {
         #[command(flatten)]
         arguments: StandaloneArguments,
     },
-    /// Plan which replicas and leaderships to move, from a file; nothing is done to any cluster.
+    /// Plan which replicas and leaderships to move, from a file or for a running cluster; nothing is done to any cluster.
     ///
     /// The plan goes to --out, a line for each partition that changes: {"t": topic, "p": partition, "r": brokers, leader
     /// first, "o": where each of these replicas comes from, "why": the reason}. What it means is told on standard error.
     /// Exit codes: 0 when the plan meets every rule, 3 when it is written and some rule cannot be met, 1 after an error, 2
     /// for wrong usage.
     Plan(PlanArguments),
+    /// Show the treatments in a cluster's actions log, proposed, running and ended, the newest news first.
+    List(ClusterArguments),
+    /// Approve a treatment that waits for it, by its digest, and wait until the doctor begins it.
+    ///
+    /// For doctors without Kubernetes: there, kubectl annotates the KafkaReassignment. It is written to the actions log, for
+    /// which READ and WRITE on that topic are needed: whoever has those may approve. Exit codes: 0 when the doctor has begun,
+    /// 1 after an error and when the doctor refuses, 2 for a digest that means no waiting treatment, 3 when it is written
+    /// and no doctor has answered yet.
+    Approve(DecisionArguments),
+    /// Reject a treatment by its digest: one that waits is not proposed again while its cause lasts, one that runs is stopped.
+    ///
+    /// Exit codes as those of approve.
+    Reject(DecisionArguments),
     /// Ask an HTTP address once; exit code 0 when it answers with a status of 2xx, else 1.
     Probe(ProbeArguments),
 }

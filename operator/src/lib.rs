@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod credentials;
+pub mod decide;
 pub mod fleet;
 pub mod http;
 pub mod injection;
@@ -41,6 +42,9 @@ pub fn launch(cli: Cli) -> ExitCode {
             serve(&http, |fleet, cancel| standalone::run(arguments, fleet, cancel))
         }
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::List(arguments) => decide::list(&arguments),
+        Command::Approve(arguments) => decide::decide(true, &arguments),
+        Command::Reject(arguments) => decide::decide(false, &arguments),
         Command::Probe(arguments) => probe::run(&arguments),
     };
     match outcome {

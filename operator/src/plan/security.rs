@@ -52,7 +52,7 @@ impl SecurityArguments {
     ///
     /// # Errors
     /// A file that cannot be read or used; the message names the flag and the file, and shows nothing of its content.
-    pub(super) fn secure(&self, mut connection: Connection) -> anyhow::Result<Connection> {
+    pub(crate) fn secure(&self, mut connection: Connection) -> anyhow::Result<Connection> {
         let trusted: Vec<_> =
             self.tls_ca.iter().map(|path| pem("--tls-ca", path)).collect::<anyhow::Result<_>>()?;
         let mut tls = match trusted.as_slice() {

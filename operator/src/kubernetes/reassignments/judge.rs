@@ -75,7 +75,10 @@ pub(super) fn judge(seen: &Seen, standing: Standing<'_>, given_up: bool, now: Ti
     page.status.observed_generation = Some(1);
     let mut decision = None;
     match standing {
-        Standing::Running(running) => run(&mut page, running),
+        Standing::Running(running) => {
+            run(&mut page, running);
+            decision = stop(&mut page, seen);
+        }
         Standing::Proposed(proposed) => {
             decision = propose(&mut page, seen, proposed);
         }
@@ -156,7 +159,7 @@ fn run(page: &mut Page<'_>, running: &TreatmentView) {
     let started = page.started();
     page.status.phase = Some(Phase::Executing);
     page.status.started_at.get_or_insert(started);
-    if page.status.approved_by.is_none() {
+    if page.status.approved_by.is_none() && !is_rejected(page) {
         page.condition("Approved", true, "ModeAuto", "mode Auto asks nobody".to_owned());
     }
     let (done, all) = (running.done, running.partitions);
@@ -165,6 +168,15 @@ fn run(page: &mut Page<'_>, running: &TreatmentView) {
     page.condition("Executing", true, "Executing", running.message.clone());
     page.status.message = Some(message);
     page.status.progress = Some(progress(running));
+}
+
+/// A rejection stops what is under way, too.
+fn stop(page: &mut Page<'_>, seen: &Seen) -> Option<Decision> {
+    let word = seen.word.as_ref().filter(|word| !word.approved && word.digest == seen.digest())?;
+    let by = word.by.clone()?;
+    let at = page.since("Approved", false);
+    page.condition("Approved", false, "Rejected", format!("rejected by {by}"));
+    Some(Decision { approved: false, by, at })
 }
 
 /// Of what is done, it is known how many partitions; which of them are moves is told by what was planned, in this order.
@@ -216,7 +228,8 @@ fn gone(page: &mut Page<'_>, record: Option<&ActionRecord>, given_up: bool) {
             (withdrawn(page, message), message.to_owned())
         }
     };
-    let rejected = page.status.message.clone().filter(|_| phase == Phase::Aborted && is_rejected(page));
+    let never_begun = phase == Phase::Aborted && page.status.started_at.is_none();
+    let rejected = page.status.message.clone().filter(|_| never_begun && is_rejected(page));
     let message = rejected.unwrap_or(message);
     if phase == Phase::Completed {
         page.condition(
@@ -238,7 +251,7 @@ fn gone(page: &mut Page<'_>, record: Option<&ActionRecord>, given_up: bool) {
 /// How what was never begun ended.
 fn withdrawn(page: &Page<'_>, message: &str) -> Phase {
     match message.to_lowercase() {
-        _ if is_rejected(page) => Phase::Aborted,
+        message if is_rejected(page) || message.starts_with("rejected") => Phase::Aborted,
         message if message.contains("superseded") => Phase::Superseded,
         _ => Phase::Expired,
     }

@@ -204,6 +204,26 @@ fn a_rejected_one_is_aborted_and_names_who_rejected_it() {
 }
 
 #[test]
+fn a_rejection_stops_what_is_under_way() {
+    let digest = treatment().digest().to_owned();
+    let begun = running(1);
+    let mut object = seen(Some((true, &digest, Some("ann"))));
+    object.status =
+        judge(&object, Standing::Proposed(&proposed(EffectiveMode::Approve)), false, at(1)).status;
+    object.word = seen(Some((false, &digest, Some("bob")))).word;
+    let verdict = judge(&object, Standing::Running(&begun), false, at(9));
+    assert_eq!(verdict.decision, Some(Decision { approved: false, by: "bob".into(), at: at(9) }));
+    object.status = verdict.status;
+    let end = record(ActionKind::ReassignPartitions, Outcome::Aborted, "stopped: rejected by bob");
+    let status = judge(&object, Standing::Gone(Some(&end)), false, at(12)).status;
+    assert_eq!(
+        (status.phase, status.message.as_deref()),
+        (Some(Phase::Aborted), Some("stopped: rejected by bob"))
+    );
+    assert_eq!(condition(&status, "Approved").reason, "Rejected");
+}
+
+#[test]
 fn a_word_that_comes_too_late_is_refused() {
     let digest = treatment().digest().to_owned();
     let mut object = seen(None);
