@@ -2,6 +2,7 @@
 //! only reads.
 
 use super::security::SecurityArguments;
+use crate::cli::UsageError;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use doctorkafka_diagnosis::Moment;
@@ -38,16 +39,16 @@ pub struct LiveArguments {
     pub bootstrap: Option<String>,
 
     /// Time between the two looks that rates are made from, 1s to 10m.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = sample, requires = "bootstrap")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = sample, conflicts_with = "instance")]
     pub sample: Duration,
 
     /// The share of its disk that a broker may use, percent.
-    #[arg(long, value_name = "PERCENT", default_value_t = 80, requires = "bootstrap",
+    #[arg(long, value_name = "PERCENT", default_value_t = 80, conflicts_with = "instance",
         value_parser = clap::value_parser!(u8).range(1..=100))]
     pub max_disk: u8,
 
     /// Also write what was seen, as an instance from which --instance repeats the plan; `-` is standard output.
-    #[arg(long, value_name = "FILE", requires = "bootstrap")]
+    #[arg(long, value_name = "FILE", conflicts_with = "instance")]
     pub save_instance: Option<PathBuf>,
 
     /// How to connect.
@@ -69,7 +70,8 @@ fn sample(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// The cluster cannot be reached or read, or too little of it can be read; the message says what would lift that.
 pub(super) fn look(bootstrap: &str, arguments: &LiveArguments) -> anyhow::Result<Instance> {
-    let connection = Connection::new(bootstrap, "doctorkafka-plan")?;
+    let connection =
+        Connection::new(bootstrap, "doctorkafka-plan").map_err(|wrong| UsageError(wrong.to_string()))?;
     let connection = arguments.security.secure(connection)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     let looked = runtime.block_on(observe(&connection, arguments.sample));

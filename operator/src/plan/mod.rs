@@ -23,8 +23,24 @@ use std::{
     time::Instant,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  What a cluster with a dead broker needs, seen by a user who may only read; nothing is done:
+    doctorkafka-operator plan --bootstrap prod-kafka-bootstrap:9092
+
+  Everything off broker 7, with rates over a minute, the plan and what it rests on kept in files:
+    doctorkafka-operator plan --bootstrap prod-kafka-bootstrap:9093 --remedy drain --broker 7 --sample 1m \\
+      --out drain-7.jsonl --save-instance prod.jsonl --tls-ca /etc/kafka-ca/ca.crt \\
+      --sasl-mechanism SCRAM-SHA-512 --sasl-username doctor --sasl-password-file /etc/kafka-user/password
+
+  The same plan again from what was seen then, without the cluster:
+    doctorkafka-operator plan --instance prod.jsonl --remedy drain --broker 7 --out -
+
+The files are described in docs/reference/instance.md.";
+
 /// What to plan, from what.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct PlanArguments {
     /// The cluster: one JSON object a line (meta, brokers, partitions), plain or gzip; `-` reads standard input.
     #[arg(long, value_name = "FILE", required_unless_present = "bootstrap", conflicts_with = "bootstrap")]

@@ -1,6 +1,9 @@
 //! From what is known of the loads to an instance for the planner, or to the rule that forbids one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use doctorkafka_diagnosis::Moment;
 use doctorkafka_planner::{Builder, Instance, Load, NodeState, Refused, Rule};
@@ -208,10 +211,10 @@ impl Seen {
                 return Err(changed(broker.id, "has gone"));
             }
         }
-        let known = |id: &BrokerId| facts.iter().any(|broker| broker.id == *id);
+        let known: HashSet<BrokerId> = facts.iter().map(|broker| broker.id).collect();
         let holders = (0..snapshot.partitions()).flat_map(|partition| snapshot.held(partition));
         let mut all = snapshot.brokers.keys().copied().chain(holders.map(|replica| replica.broker));
-        match all.find(|id| !known(id)) {
+        match all.find(|id| !known.contains(id)) {
             Some(id) => Err(changed(id, "has come or gone")),
             None => Ok(()),
         }

@@ -59,7 +59,12 @@ impl EngineState {
                 self.changed |= self.topics.is_none();
                 self.topics = Some(SeenTopics { at, tally: Tally::of(&topics), topics });
             }
-            Sight::Loads(snapshot) => self.loads.see(*snapshot),
+            Sight::Loads(snapshot) => {
+                // Another cluster may answer under the policy's addresses.
+                if self.cluster_id().is_none_or(|ours| ours == snapshot.cluster_id()) {
+                    self.loads.see(*snapshot);
+                }
+            }
             Sight::Mark { partition, mark } => self.diagnostician.mark(partition, mark),
             Sight::Probed { broker, outcome } => self.diagnostician.probed(broker, Some(outcome)),
         }
