@@ -3,7 +3,7 @@
 use super::{Patient, at};
 use crate::support::{EVENTUALLY, Writer};
 use anyhow::{Context, Result, ensure};
-use doctorkafka_kafka::{AdminError, ClusterAdmin, LogDir, TopicPartition};
+use doctorkafka_kafka::{AdminError, ClusterAdmin, LogDir, LogSpan, TopicPartition, TopicPartitions};
 use doctorkafka_testbed::wait_until;
 use doctorkafka_wire::BrokerId;
 use std::path::Path;
@@ -54,6 +54,24 @@ pub async fn directories_weigh_what_was_written(patient: &Patient) -> Result<()>
         assert!(*usable > 0 && usable < total, "{usable} of {total}");
     }
     assert!(bytes(patient, 2, &weighed).await.is_err());
+    its_log_spans_what_was_written(patient, &weighed, last).await
+}
+
+/// Many partitions are asked about at once; what the broker does not hold or know is left open.
+async fn its_log_spans_what_was_written(patient: &Patient, at: &TopicPartition, holder: i32) -> Result<()> {
+    let cluster = patient.admin.cluster().await?;
+    let broker = |id: i32| cluster.brokers.iter().find(|broker| broker.id.0 == id).context("it is there");
+    let topics = [
+        TopicPartitions { topic: "no-such-topic", partitions: vec![0] },
+        TopicPartitions { topic: &at.topic, partitions: vec![at.partition, 7_000] },
+    ];
+    let spans = patient.admin.log_spans(broker(holder)?, &topics).await?;
+    let end = i64::try_from(RECORDS)?;
+    assert_eq!(spans, [None, Some(LogSpan { start: 0, end }), None]);
+    let elsewhere = patient.admin.apart().log_spans(broker(2)?, &topics).await?;
+    assert_eq!(elsewhere, [None, None, None], "broker 2 does not hold it");
+    let dirs = patient.admin.log_dirs_of(broker(holder)?).await?;
+    assert!(dirs.iter().flat_map(|dir| &dir.replicas).any(|replica| replica.at == *at));
     Ok(())
 }
 
