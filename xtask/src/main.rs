@@ -3,8 +3,11 @@
 
 mod bench;
 mod check;
+mod cluster;
 mod demo;
+mod e2e;
 mod r#gen;
+mod images;
 mod licences;
 mod policy;
 mod requirements;
@@ -33,8 +36,16 @@ enum Task {
     Check(check::Arguments),
     /// Start real Kafka, and if asked a real Kubernetes API server, on this machine; stop them; say what runs
     Testbed(testbed::Arguments),
+    /// Run a real Kubernetes node with pods on this machine (root), or one with kind and Docker
+    Cluster(cluster::Arguments),
+    /// Make the images of operator and sidecar, with Docker, Podman, or neither
+    Images(images::Arguments),
+    /// Try the whole product on a real Kubernetes node with real Kafka pods (root)
+    E2e(e2e::Arguments),
     /// Measure: the sidecar beside a broker, detection latency, the diagnosis engine, the operator with many brokers
     Bench(bench::Arguments),
+    /// Take the pictures of the dashboard in docs/images anew, from a demo that runs for that
+    Screenshots(demo::screenshots::Arguments),
     /// Write the generated files (CRDs, schemas, reference), or check that they are up to date
     Gen(r#gen::Arguments),
 }
@@ -45,7 +56,11 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(arguments),
         Task::Check(arguments) => check::run(arguments),
         Task::Testbed(arguments) => testbed::run(arguments),
+        Task::Cluster(arguments) => cluster::run(arguments),
+        Task::Images(arguments) => images::run(arguments),
+        Task::E2e(arguments) => e2e::run(arguments),
         Task::Bench(arguments) => bench::run(arguments),
+        Task::Screenshots(arguments) => demo::screenshots::run(arguments),
         Task::Gen(arguments) => r#gen::run(arguments),
     };
     match outcome {

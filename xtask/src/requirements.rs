@@ -76,6 +76,92 @@ pub const PROMTOOL: Requirement = Requirement {
 /// Everything that the tests use.
 pub const FOR_TESTS: [Requirement; 7] = [JAVA, MAVEN, GO, CHROMIUM, CHROMEDRIVER, PROMETHEUS, PROMTOOL];
 
+/// Makes the node's network.
+const IP: Requirement = Requirement {
+    program: "ip",
+    purpose: "make a network for the Kubernetes node",
+    package: Some("iproute2"),
+    elsewhere: "iproute2",
+};
+
+/// Keeps the node's processes together.
+const UNSHARE: Requirement = Requirement {
+    program: "unshare",
+    purpose: "keep the Kubernetes node apart from this machine",
+    package: Some("util-linux"),
+    elsewhere: "util-linux",
+};
+
+/// Sets what the node's network needs.
+const SYSCTL: Requirement = Requirement {
+    program: "sysctl",
+    purpose: "let the Kubernetes node forward packets",
+    package: Some("procps"),
+    elsewhere: "procps",
+};
+
+/// Runs the node's containers.
+const RUNC: Requirement = Requirement {
+    program: "runc",
+    purpose: "run containers on the Kubernetes node",
+    package: Some("runc"),
+    elsewhere: "https://github.com/opencontainers/runc",
+};
+
+/// Connects the node's pods.
+const CNI: Requirement = Requirement {
+    program: "/usr/lib/cni/bridge",
+    purpose: "connect pods on the Kubernetes node",
+    package: Some("containernetworking-plugins"),
+    elsewhere: "https://github.com/containernetworking/plugins, in /usr/lib/cni",
+};
+
+/// Routes services to pods.
+const NFT: Requirement = Requirement {
+    program: "nft",
+    purpose: "route services to pods on the Kubernetes node",
+    package: Some("nftables"),
+    elsewhere: "nftables",
+};
+
+/// Lets pods reach beyond their subnet.
+const IPTABLES: Requirement = Requirement {
+    program: "iptables",
+    purpose: "connect pods with the machine",
+    package: Some("iptables"),
+    elsewhere: "iptables",
+};
+
+/// Forgets connections to pods that ended.
+const CONNTRACK: Requirement = Requirement {
+    program: "conntrack",
+    purpose: "forget connections to pods that ended",
+    package: Some("conntrack"),
+    elsewhere: "conntrack-tools",
+};
+
+/// Compiles the pause program.
+const CC: Requirement = Requirement {
+    program: "cc",
+    purpose: "compile the program that holds a pod's namespaces, once",
+    package: Some("build-essential"),
+    elsewhere: "any C compiler with a static C library",
+};
+
+/// Makes the Java runtime of the Kafka image.
+const JLINK: Requirement = Requirement {
+    program: "jlink",
+    purpose: "make the Java runtime of the Kafka image, once",
+    package: Some("openjdk-17-jdk-headless"),
+    elsewhere: "any JDK 17 or newer, for example from https://adoptium.net",
+};
+
+/// Everything that a Kubernetes node on this machine uses.
+pub const FOR_NODE: [Requirement; 10] = [IP, UNSHARE, SYSCTL, RUNC, CNI, NFT, IPTABLES, CONNTRACK, CC, GO];
+
+/// What the images of the node's tests need beyond that.
+pub const FOR_KAFKA_IMAGE: [Requirement; 3] = [JAVA, MAVEN, JLINK];
+
 /// Those of `wanted` that are not there.
 pub fn missing(wanted: &[Requirement]) -> Vec<Requirement> {
     wanted.iter().filter(|r| find_program(&r.program.into()).is_none()).copied().collect()

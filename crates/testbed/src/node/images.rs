@@ -15,7 +15,7 @@ use crate::process::find_program;
 /// The name of Kafka's image: that of the project's own, so that examples run as they are printed.
 pub const KAFKA_IMAGE: &str = "docker.io/apache/kafka:4.3.1";
 /// Changes when the image does, because images are made once.
-const KAFKA_EDITION: u32 = 1;
+const KAFKA_EDITION: u32 = 2;
 
 const COMPILE_WITHIN: Duration = Duration::from_secs(60);
 const LINK_WITHIN: Duration = Duration::from_secs(300);
@@ -25,9 +25,9 @@ const MODULES: &str = "java.base,java.desktop,java.logging,java.management,java.
     java.security.sasl,java.sql,java.xml,jdk.crypto.ec,jdk.management,jdk.unsupported";
 
 /// What a start script, `kubectl exec` and a test that gives a container work use of a Unix.
-const TOOLS: [&str; 20] = [
-    "cat", "chmod", "cp", "date", "dd", "df", "env", "grep", "head", "id", "kill", "ls", "mkdir", "ps", "rm",
-    "sed", "sh", "sleep", "timeout", "tr",
+const TOOLS: [&str; 21] = [
+    "bash", "cat", "chmod", "cp", "date", "dd", "df", "env", "grep", "head", "id", "kill", "ls", "mkdir",
+    "ps", "rm", "sed", "sh", "sleep", "timeout", "tr",
 ];
 
 const JLINK: Tool = Tool {
