@@ -300,14 +300,14 @@ impl Engine {
         {
             let settings = &self.settings;
             let leave = (settings.authority.clone(), settings.mandate.clone());
-            let control = self.state.control(task.treatment());
+            let control = self.state.orders(task.treatment(), now);
             self.state.begun(&task);
             let therapy = Therapy::start(&settings.connection, term.step_log(), leave, author, task, control);
             info!(policy = self.state.policy().name, "begins: {}", therapy.sentence);
             self.therapy = Some(therapy);
         }
         if let Some(therapy) = &self.therapy {
-            therapy.control(self.state.control(therapy.task().treatment()));
+            therapy.control(self.state.orders(therapy.task().treatment(), now));
         }
         self.state.set_treatment(self.therapy.as_ref().and_then(Therapy::view));
     }

@@ -34,6 +34,9 @@ pub struct Control {
     pub limits: Limits,
     /// No new step; what is being copied goes on.
     pub paused: bool,
+    /// Somebody else works on the cluster, or might: who, and what would lift it. Nothing more is begun; what is being
+    /// copied goes on, and what has been decided to be undone is undone.
+    pub others: Option<String>,
     /// Give it up. This is done even while paused.
     pub cancel: Option<Cancel>,
 }

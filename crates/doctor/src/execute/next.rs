@@ -109,6 +109,9 @@ pub fn next(open: &OpenTreatment, seen: &Observed, control: &Control) -> Step {
     if work.iter().all(|(_, work)| matches!(work, Work::Nothing)) {
         return clean_up(open, seen);
     }
+    if let (Some(others), None) = (&control.others, open.stop()) {
+        return Step::Wait(Hold::new(Rule::OthersAtWork, others.clone()));
+    }
     begin(open, seen, control, &work)
 }
 

@@ -30,6 +30,8 @@ pub enum ExecutionRule {
     Copying,
     /// People have paused the treatment.
     Paused,
+    /// Somebody else works on the cluster, or it cannot be told whether anybody does.
+    OthersAtWork,
     /// A partition of the cluster, whichever, has fewer replicas in sync than its min ISR.
     UnderMinIsr,
     /// A partition of the treatment would be under its min ISR if it lost one more replica, and has lost one already.
@@ -76,9 +78,10 @@ pub enum ExecutionRule {
 
 impl ExecutionRule {
     /// Every rule.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Copying,
         Self::Paused,
+        Self::OthersAtWork,
         Self::UnderMinIsr,
         Self::AtMinIsr,
         Self::ForeignReassignment,
@@ -107,6 +110,7 @@ impl ExecutionRule {
         match self {
             Self::Copying => "Copying",
             Self::Paused => "Paused",
+            Self::OthersAtWork => "OthersAtWork",
             Self::UnderMinIsr => "UnderMinIsr",
             Self::AtMinIsr => "AtMinIsr",
             Self::ForeignReassignment => "ForeignReassignment",

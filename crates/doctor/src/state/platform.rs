@@ -7,7 +7,10 @@ use doctorkafka_planner::Rule;
 use doctorkafka_wire::BrokerId;
 
 use super::EngineState;
-use crate::report::PlatformView;
+use crate::{
+    execute::{Control, Treatment},
+    report::PlatformView,
+};
 
 impl EngineState {
     /// Takes in what is known of the platform. To be called at least every few seconds where there is one: links to pods
@@ -29,6 +32,13 @@ impl EngineState {
             StandDown::PlatformUnknown => Rule::PlatformUnknown,
         };
         Some((rule, message))
+    }
+
+    /// What people want of a running treatment, and whether others work on the cluster meanwhile.
+    pub fn orders(&self, treatment: &Treatment, now: Moment) -> Control {
+        let others =
+            self.platform_forbids(now).map(|(rule, message)| format!("{}: {message}", rule.as_str()));
+        Control { others, ..self.control(treatment) }
     }
 
     /// What is told of the platform itself.

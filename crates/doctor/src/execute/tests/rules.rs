@@ -350,6 +350,8 @@ fn what_has_been_impossible_for_too_long_ends_it() {
 #[test]
 fn a_pause_holds_everything_but_a_cancellation() {
     let open = begun(&one_move(), &seen());
+    let others = Control { others: Some("a roll".into()), ..Control::default() };
+    assert!(matches!(next(&open, &seen(), &others), Step::Wait(Hold { rule: Rule::OthersAtWork, .. })));
     let paused = Control { paused: true, ..Control::default() };
     assert!(matches!(next(&open, &seen(), &paused), Step::Wait(Hold { rule: Rule::Paused, .. })));
     let cancel = Some(Cancel { restore: false, reason: "told to".to_owned() });

@@ -4,6 +4,7 @@ mod alerts;
 mod carry_out;
 mod leadership;
 mod offers;
+mod platform;
 mod show;
 mod treatment;
 
