@@ -41,4 +41,6 @@ pub use settings::{PullPolicy, RunAs, SidecarSettings};
 pub use webhook::{Source, Webhook, WebhookSettings};
 
 #[cfg(test)]
+mod inject_properties;
+#[cfg(test)]
 mod inject_tests;

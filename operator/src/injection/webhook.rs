@@ -26,8 +26,11 @@ const NATIVE_SIDECARS: u32 = 29;
 /// How long the API server may take to say its version, and the pause before it is asked again.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often mounted certificates are read, and what the metrics say of them is renewed.
+/// How often mounted certificates are read.
 const REFRESH: Duration = Duration::from_secs(10);
+
+/// How often the metrics are told until when the certificate holds.
+const TELL: Duration = Duration::from_secs(2);
 
 /// Where the certificate comes from.
 #[derive(Debug, Clone)]
@@ -156,7 +159,7 @@ fn has_native_sidecars(major: &str, minor: &str) -> bool {
 async fn show_expiry(serving: Arc<Serving>, counters: Arc<Counters>) {
     loop {
         counters.set_expiry(serving.expiry());
-        tokio::time::sleep(REFRESH).await;
+        tokio::time::sleep(TELL).await;
     }
 }
 
