@@ -13,6 +13,7 @@ mod kubernetes;
 mod reading;
 mod requests;
 mod screen;
+pub mod screenshots;
 mod sidecars;
 mod stage;
 mod summary;
