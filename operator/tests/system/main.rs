@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used)] // what goes wrong here fails a test
 
+mod approval;
 mod blindness;
 mod crashes;
 mod diagnosis;
@@ -15,7 +16,7 @@ mod kubernetes;
 mod monitoring;
 mod moves;
 mod outage;
-mod platform;
+mod permissions;
 mod platform;
 mod treatment;
 mod world;

@@ -25,7 +25,7 @@ use crate::{
     world::{Doctor, World, of_kind, state_of},
 };
 
-const PARTITIONS: i32 = 12;
+pub const PARTITIONS: i32 = 12;
 
 async fn orders(world: &World) -> TopicInfo {
     let admin = Admin::new(Connection::new(&world.kafka.bootstrap(), "test").unwrap());
@@ -41,7 +41,7 @@ fn leads(topic: &TopicInfo, id: i32) -> usize {
 }
 
 /// Writes numbered records to every partition, with acks=all, until it is told to stop; gives how many of each.
-async fn produce(bootstrap: String, stop: Arc<AtomicBool>) -> BTreeMap<i32, u64> {
+pub async fn produce(bootstrap: String, stop: Arc<AtomicBool>) -> BTreeMap<i32, u64> {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("enable.idempotence", "true")
@@ -62,7 +62,7 @@ async fn produce(bootstrap: String, stop: Arc<AtomicBool>) -> BTreeMap<i32, u64>
 }
 
 /// Reads all of it: nothing lost, nothing twice, nothing out of order.
-fn check(bootstrap: &str, written: &BTreeMap<i32, u64>) {
+pub fn check(bootstrap: &str, written: &BTreeMap<i32, u64>) {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", bootstrap).set("group.id", "check").create().unwrap();
     let mut all = TopicPartitionList::new();
@@ -109,7 +109,7 @@ async fn until_relieved(world: &World, before: &TopicInfo) {
 }
 
 /// The records that end treatments, with their outcome.
-fn ends(actions: &[ActionRecord]) -> Vec<Outcome> {
+pub fn ends(actions: &[ActionRecord]) -> Vec<Outcome> {
     let whole = actions.iter().filter(|a| a.kind == ActionKind::ReassignPartitions && a.step.is_none());
     whole.filter_map(|a| a.outcome).filter(|o| !matches!(o, Outcome::Proposed | Outcome::Intended)).collect()
 }
