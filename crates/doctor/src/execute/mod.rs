@@ -12,8 +12,6 @@
 //!   never superseded: it is cancelled first, or waited for.
 //! - Every partition ends at one of its two ends, in that very order.
 //! - The throttle is set before the first byte moves and given back at every end.
-//!
-//! The engine carries out changes of leadership so far; moves of data are carried out in tests alone.
 
 mod act;
 mod begin;
