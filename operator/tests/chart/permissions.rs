@@ -246,6 +246,7 @@ async fn each_permission_is_needed_and_none_is_missing() {
             "leading: lease operator-0/case-0-doctorkafka",
             "the injection webhook has a new certificate",
             "\"Unreachable\"",
+            "\"Linked\"",
         ];
         at_work.iter().all(|sign| visible.contains(sign)).then_some(())
     });
@@ -254,5 +255,5 @@ async fn each_permission_is_needed_and_none_is_missing() {
     }
     let visible = complete.visible().await;
     assert!(complete.operator.is_running() && !visible.contains("panicked"), "{visible}");
-    assert!(!visible.contains("forbidden") && !visible.contains("cannot "), "{visible}");
+    assert!(!visible.contains("forbidden") && !visible.contains("resource \""), "{visible}");
 }

@@ -1,6 +1,7 @@
 //! What the chart renders, for all values, and whether a real API server takes it.
 
 use crate::cluster::{Cluster, NAMESPACE, chart, deploy, documents, helm, is_hook, name, template};
+use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,6 +40,9 @@ const SWITCHES: [(&str, &str, &str); 19] = [
         "",
     ),
 ];
+
+/// Renderings beside each other.
+const AT_ONCE: usize = 4;
 
 /// CRDs that others bring, of the kinds that the chart has objects of.
 const OTHERS: [(&str, &str, &str, &str); 4] = [
@@ -103,15 +107,17 @@ async fn every_combination_renders_what_the_api_server_takes() {
     }
     assert!(combinations.len() > 64, "{}", combinations.len());
     let mut objects: BTreeMap<String, Value> = BTreeMap::new();
-    for on in combinations {
+    let renderings = combinations.iter().map(|on| async move {
         let of = |(n, (_, yes, no)): (usize, &(&'static str, &'static str, &'static str))| {
             if on.contains(&n) { *yes } else { *no }
         };
-        let settings: Vec<&str> =
-            SWITCHES.iter().enumerate().map(of).filter(|setting| !setting.is_empty()).collect();
-        let rendered = template("doctorkafka", NAMESPACE, &settings)
-            .await
-            .unwrap_or_else(|error| panic!("{settings:?}: {error}"));
+        let settings = SWITCHES.iter().enumerate().map(of).filter(|setting| !setting.is_empty());
+        let settings: Vec<&str> = settings.collect();
+        let rendered = template("doctorkafka", NAMESPACE, &settings).await;
+        (rendered.unwrap_or_else(|error| panic!("{settings:?}: {error}")), settings)
+    });
+    let mut renderings = stream::iter(renderings).buffer_unordered(AT_ONCE);
+    while let Some((rendered, settings)) = renderings.next().await {
         let mut names = BTreeSet::new();
         for object in rendered {
             assert!(

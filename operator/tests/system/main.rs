@@ -12,6 +12,7 @@ mod blindness;
 mod crashes;
 mod diagnosis;
 mod failover;
+mod interruptions;
 mod kubernetes;
 mod monitoring;
 mod moves;

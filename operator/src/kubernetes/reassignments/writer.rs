@@ -71,8 +71,8 @@ pub(in super::super) struct ReassignmentWriter {
 struct Notes {
     written: BTreeMap<Place, Instant>,
     gone_since: BTreeMap<Place, Instant>,
-    /// Not to be tried before, and after which pause.
-    retry: BTreeMap<Place, (Instant, Duration)>,
+    /// Not to be tried before, after which pause, and what went wrong.
+    retry: BTreeMap<Place, (Instant, Duration, String)>,
 }
 
 impl Memory for Notes {
@@ -194,7 +194,7 @@ impl ReassignmentWriter {
         let index = &self.index;
         self.notes.written.retain(|place, _| index.get(place).is_some());
         let now = Instant::now();
-        self.notes.retry.retain(|_, (until, pause)| now < *until + *pause);
+        self.notes.retry.retain(|_, (until, pause, _)| now < *until + *pause);
         next
     }
 
@@ -213,7 +213,7 @@ impl ReassignmentWriter {
         let mut next = plan.next;
         for call in plan.calls {
             let at = call.place();
-            let retry = self.notes.retry.get(&at).map(|(retry, _)| *retry);
+            let retry = self.notes.retry.get(&at).map(|(retry, ..)| *retry);
             if let Some(retry) = retry.filter(|retry| *retry > Instant::now()) {
                 next = next.into_iter().chain([retry]).min();
                 continue;
@@ -306,17 +306,17 @@ impl ReassignmentWriter {
     }
 
     fn fail(&mut self, at: &Place, error: &str) -> Instant {
-        let before = self.notes.retry.get(at).map(|(_, pause)| *pause);
-        if before.is_none() {
+        let before = self.notes.retry.get(at);
+        if before.is_none_or(|(.., told)| told != error) {
             tracing::warn!(
                 namespace = at.0,
                 name = at.1,
                 "a KafkaReassignment could not be written, trying on: {error}"
             );
         }
-        let pause = before.map_or(PAUSES.0, |pause| (pause * 2).min(PAUSES.1));
+        let pause = before.map_or(PAUSES.0, |(_, pause, _)| (*pause * 2).min(PAUSES.1));
         let retry = Instant::now() + pause;
-        self.notes.retry.insert(at.clone(), (retry, pause));
+        self.notes.retry.insert(at.clone(), (retry, pause, error.to_owned()));
         retry
     }
 }
