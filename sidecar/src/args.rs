@@ -105,9 +105,11 @@ pub struct Args {
     #[arg(long, env = "SCRAPE_URL", value_name = "URL", value_parser = scrape_url)]
     pub scrape: Option<String>,
 
-    /// Wait for certificates, keys and passwords that are not there yet or are of no use, instead of ending with an error.
-    #[arg(long, env = "WAIT_FOR_FILES", value_parser = FalseyValueParser::new())]
-    pub wait_for_files: bool,
+    /// Go on where a mistake would end the program: wait for certificates, keys and passwords that are not there yet, serve
+    /// no pages on a busy port, report without figures while several processes may be the broker. For a sidecar in a pod,
+    /// which must not keep its broker's pod from being ready.
+    #[arg(long, env = "KEEP_GOING", value_parser = FalseyValueParser::new())]
+    pub keep_going: bool,
 
     /// Where to serve /healthz and /metrics: address:port, or off.
     #[arg(long, env = "LISTEN_ADDRESS", value_name = "ADDRESS", default_value = "0.0.0.0:7070", value_parser = listen)]
@@ -264,12 +266,11 @@ mod tests {
 
     #[test]
     fn a_broker_may_tell_its_id_itself() {
-        let given =
-            ["doctorkafka-sidecar", "--broker-id=auto", "--data-dir=/data/0,/data/1", "--wait-for-files"];
+        let given = ["doctorkafka-sidecar", "--broker-id=auto", "--data-dir=/data/0,/data/1", "--keep-going"];
         let args = Args::try_parse_from(given.into_iter().chain(["--kafka-brokers=localhost:9092"])).unwrap();
         assert_eq!(args.broker_id, Identity::Auto);
         assert_eq!(args.data_dirs, [PathBuf::from("/data/0"), PathBuf::from("/data/1")]);
-        assert!(args.wait_for_files);
+        assert!(args.keep_going);
     }
 
     #[test]

@@ -35,24 +35,26 @@ const INTERRUPTED: i32 = 130;
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut stop = Stop::listen().context("cannot listen for signals")?;
-    let listener = http::bind(&args.listen).await?;
+    let listener = match http::bind(&args.listen).await {
+        Err(error) if args.keep_going => {
+            tracing::error!("going on without pages: {error:#}");
+            None
+        }
+        bound => bound?,
+    };
     let (broker, connection) = tokio::select! {
         needed = needs(&args) => needed?,
         () = stop.asked() => return Ok(()),
     };
-    let mut sights = track(selector(&args), broker, local_port(&args.probe), args.interval).await?;
+    let port = local_port(&args.probe);
+    let mut sights = track(selector(&args), broker, port, args.interval, args.keep_going).await?;
     let mut probes = probe::watch_listener(args.probe.clone(), sights.clone(), args.interval);
     let publisher = Arc::new(ReportPublisher::start(&connection, &args.metrics_topic, broker)?);
     let mut connections = args.security.watch(args.kafka_brokers.clone(), connection);
     let simulator = args.simulate.then(|| Simulator::new(args.seed, broker, args.simulate_gaps));
     let simulator = simulator.map(|simulator| Arc::new(Mutex::new(simulator)));
-    let board = Arc::new(Board::new(
-        broker,
-        started,
-        args.interval,
-        Arc::clone(&publisher),
-        simulator.clone(),
-    ));
+    let board =
+        Arc::new(Board::new(broker, started, args.interval, Arc::clone(&publisher), simulator.clone()));
     if let Some(listener) = listener {
         http::serve(listener, Arc::clone(&board));
     }
@@ -118,15 +120,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is needed before anything can be reported: whose reports they are, and the way to Kafka. Both may be waited for, so
-/// that a sidecar that was injected into a pod does not fail again and again and hold up the broker's start.
+/// What is needed before anything can be reported: whose reports they are, and the way to Kafka. Both may be waited for: a
+/// sidecar in a pod that ends again and again would hold up the broker's start.
 async fn needs(args: &Args) -> anyhow::Result<(BrokerId, Connection)> {
     let broker = match args.broker_id {
         Identity::Given(id) => id,
         Identity::Auto => identify(&args.data_dirs, args.broker_match.as_deref()).await,
     };
     let connection = args.kafka_brokers.clone();
-    let connection = match args.wait_for_files {
+    let connection = match args.keep_going {
         true => args.security.secure_in_time(connection).await,
         false => args.security.secure(connection)?,
     };

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, too, may fail loudly")]
 
 use std::{
+    io::BufRead,
     net::TcpListener,
     process::{Command, Output},
+    time::Duration,
 };
 
 fn sidecar(args: &[&str]) -> Output {
@@ -79,4 +81,34 @@ fn a_file_that_cannot_be_used_is_named_with_its_flag() {
     let output = sidecar(&[&basis[..], &["--sasl-mechanism=PLAIN"]].concat());
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("--sasl-username"), "{}", said(&output));
+}
+
+#[test]
+fn a_sidecar_in_a_pod_lives_with_a_busy_port_and_a_missing_file() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("--listen={}", taken.local_addr().unwrap());
+    let mut running = Command::new(env!("CARGO_BIN_EXE_doctorkafka-sidecar"))
+        .args([
+            "--broker-id=1",
+            "--kafka-brokers=127.0.0.1:1",
+            "--keep-going",
+            "--tls-ca=/no/such/ca.crt",
+            &listen,
+        ])
+        .env_remove("RUST_LOG")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = std::io::BufReader::new(running.stderr.take().unwrap());
+    let (lines, said) = std::sync::mpsc::channel();
+    std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+    let wait_for = |text: &str| {
+        while !said.recv_timeout(Duration::from_secs(60)).unwrap().contains(text) {}
+    };
+    // It says both and goes on; were it to end, there would be no second line.
+    wait_for("going on without pages");
+    wait_for("nothing is reported until this is right: --tls-ca");
+    assert!(running.try_wait().unwrap().is_none());
+    running.kill().unwrap();
+    running.wait().unwrap();
 }

@@ -54,7 +54,7 @@ pub fn sidecar(
     let mut mounts = broker.data_mounts();
     let mut env = identity(broker, &mounts, &user, &mut warnings)?;
     env.extend(connection.env);
-    env.push(variable("WAIT_FOR_FILES", "true"));
+    env.push(variable("KEEP_GOING", "true"));
     if user == Who::Unknown {
         // Without the broker's properties nobody knows which of its listeners speaks in plain text, and a listener
         // with TLS that is asked in plain text would look like a broker that hangs.

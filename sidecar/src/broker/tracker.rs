@@ -54,16 +54,18 @@ pub struct RunningBroker {
 /// Starts following. The task ends when the receiver is dropped.
 ///
 /// # Errors
-/// When several processes could be the broker already now: a mistake that only a person can correct.
+/// When several processes could be the broker already now, unless that is to be lived with (`keep_going`): a mistake that
+/// only a person can correct.
 pub async fn track(
     selector: Selector,
     broker: BrokerId,
     probed_port: Option<u16>,
     interval: Duration,
+    keep_going: bool,
 ) -> anyhow::Result<watch::Receiver<Sight>> {
     let mut tracker = Tracker { selector, broker, probed_port, interval, said: None, seen: None };
     let found = tracker.search().await;
-    if let Found::Several(pids) = &found {
+    if let (Found::Several(pids), false) = (&found, keep_going) {
         anyhow::bail!(
             "processes {pids:?} all look like the broker and nothing tells which has node.id {broker}; narrow it \
              with --broker-match TEXT (a part of its command line), --broker-pid or --broker-pid-file"
@@ -264,7 +266,7 @@ mod tests {
         let mut first = sleeper();
         std::fs::write(&file, first.id().to_string()).unwrap();
         let selector = Selector::PidFile(file.clone());
-        let mut sights = track(selector, BrokerId(1), None, Duration::from_millis(20)).await.unwrap();
+        let mut sights = track(selector, BrokerId(1), None, Duration::from_millis(20), false).await.unwrap();
         let Presence::Running(running) = sights.borrow_and_update().presence.clone() else { panic!() };
         assert_eq!(running.process.pid().cast_unsigned(), first.id());
         let age = Timestamp::now().duration_since(running.started_at.unwrap());
@@ -288,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_is_not_there_is_absent() {
         let selector = Selector::CommandLine(Some("no process has this text in its command line".into()));
-        let sights = track(selector, BrokerId(1), None, Duration::from_secs(1)).await.unwrap();
+        let sights = track(selector, BrokerId(1), None, Duration::from_secs(1), false).await.unwrap();
         assert!(matches!(sights.borrow().presence, Presence::Absent));
         assert_eq!(sights.borrow().restarts, 0);
     }
