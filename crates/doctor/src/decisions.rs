@@ -156,6 +156,11 @@ impl Intake {
         }
     }
 
+    /// What was decided about a treatment has been followed.
+    pub fn followed(&mut self, digest: &str) {
+        self.open.retain(|open| open.digest != digest);
+    }
+
     /// Whether the same decisions stand.
     pub fn says_the_same(&self, other: &Self) -> bool {
         self.open == other.open

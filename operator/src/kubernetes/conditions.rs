@@ -7,7 +7,7 @@ use super::{
     facts::{Facts, about},
     status,
 };
-use doctorkafka_api::{Mode, PAUSED_ANNOTATION};
+use doctorkafka_api::{EffectiveMode, Mode, PAUSED_ANNOTATION};
 use doctorkafka_diagnosis::BrokerState;
 use doctorkafka_doctor::{BrokerView, DoctorReport, Role};
 use jiff::Timestamp;
@@ -152,6 +152,18 @@ fn acting(facts: &Facts) -> State {
         let message = format!("{what}: {done} of {all} partitions done{hold}");
         return State::new("Acting", "True", "Treating", message);
     }
+    let proposals = facts.report.iter().flat_map(|report| &report.proposals);
+    let waiting = proposals.filter(|proposed| proposed.mode == EffectiveMode::Approve).count();
+    if waiting > 0 {
+        let wait = if waiting == 1 {
+            "one treatment waits".to_owned()
+        } else {
+            format!("{waiting} treatments wait")
+        };
+        let namespace = &facts.object.key.namespace;
+        let message = format!("{wait} for approval: kubectl get kafkareassignments -n {namespace}");
+        return is_not("WaitingForApproval", message);
+    }
     match status::leadership_mode(facts) {
         Mode::Observe => {
             is_not("ObserveOnly", "mode Observe: diagnoses and alerts, recommends nothing".into())
@@ -159,16 +171,8 @@ fn acting(facts: &Facts) -> State {
         Mode::Recommend => {
             is_not("RecommendOnly", "mode Recommend: says what would help and does nothing".into())
         }
-        Mode::Approve => is_not(
-            "RecommendOnly",
-            "mode Approve: this release takes no approvals yet, so it only recommends".into(),
-        ),
-        Mode::Auto => is_not(
-            "NothingToDo",
-            "mode Auto: hands leaderships of an overloaded broker over and gives them back; this release only recommends \
-             other treatments"
-                .into(),
-        ),
+        Mode::Approve => is_not("NothingToDo", "mode Approve: carries out what a person approves".into()),
+        Mode::Auto => is_not("NothingToDo", "mode Auto: carries treatment out without asking".into()),
     }
 }
 

@@ -304,8 +304,8 @@ fn a_fenced_doctor_is_not_ready() {
 fn acting_says_how_far_the_doctor_goes() {
     for (mode, reason, word) in [
         ("Observe", "ObserveOnly", "recommends nothing"),
-        ("Approve", "RecommendOnly", "takes no approvals yet"),
-        ("Auto", "NothingToDo", "mode Auto: hands leaderships"),
+        ("Approve", "NothingToDo", "what a person approves"),
+        ("Auto", "NothingToDo", "without asking"),
     ] {
         let mut facts = facts(Some(healthy()));
         facts.object = Arc::new(PolicyObject::read(&object(mode)).unwrap());
@@ -314,6 +314,23 @@ fn acting_says_how_far_the_doctor_goes() {
         assert_eq!((acting.status.as_str(), acting.reason.as_str()), ("False", reason), "{mode}");
         assert!(acting.message.contains(word), "{}", acting.message);
     }
+}
+
+#[test]
+fn what_waits_for_approval_is_told_and_named() {
+    let treatment = super::reassignments::example();
+    let name = format!("prod-{}", &treatment.digest()[..12]);
+    let proposed = doctorkafka_doctor::Proposed {
+        treatment,
+        why: Vec::new(),
+        since: at(0),
+        mode: EffectiveMode::Approve,
+        rules: Vec::new(),
+    };
+    let status = fresh(&facts(Some(DoctorReport { proposals: vec![Arc::new(proposed)], ..healthy() })));
+    let told = "Acting=False WaitingForApproval: one treatment waits for approval: kubectl get kafkareassignments -n kafka";
+    assert_eq!(line(&status, "Acting"), told);
+    assert_eq!(status.active_plan, Some(name));
 }
 
 #[test]

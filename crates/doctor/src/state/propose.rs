@@ -101,6 +101,7 @@ impl EngineState {
         let proposed = &offer.proposed;
         if let Some(decision) = self.decision(proposed.treatment.digest()).filter(|it| !it.approved) {
             self.proposals.reject(need.key);
+            self.votes.followed(proposed.treatment.digest());
             self.withdraw(need.key, &format!("rejected by {}", decision.by), true);
             return Ok(());
         }

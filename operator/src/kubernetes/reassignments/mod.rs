@@ -19,3 +19,9 @@ mod writer;
 pub(super) use approvals::Approvals;
 pub(super) use build::name;
 pub(super) use writer::ReassignmentWriter;
+
+/// A treatment for tests of other modules.
+#[cfg(test)]
+pub(super) fn example() -> doctorkafka_doctor::execute::Treatment {
+    build::tests::treatment("hot")
+}
