@@ -140,7 +140,7 @@ impl Seen {
         if let Err(missing) = &snapshot.reassigning {
             return Err(unknown(in_words("reassignments under way are not known", missing)));
         }
-        self.check_brokers(now, facts)?;
+        self.check_brokers(facts)?;
         let in_service = || snapshot.brokers.iter().filter(|(_, look)| look.in_service);
         let lacks = |look: &BrokerLook| look.disk.is_none_or(|disk| disk.volume.is_none());
         let lacking: Vec<BrokerId> =
@@ -157,13 +157,13 @@ impl Seen {
         }
         let oldest = in_service().filter_map(|(_, look)| Some(look.disk?.at)).min().unwrap_or(snapshot.at);
         let limit = limits.max_age.unwrap_or_else(|| fresh_for(partitions));
-        let age = now.since(oldest);
-        if age > limit {
+        // No message says how old: it would be another one every second.
+        if now.since(oldest) > limit {
             let old = |look: &BrokerLook| look.disk.is_some_and(|disk| now.since(disk.at) > limit);
             let late: Vec<BrokerId> = in_service().filter(|(_, look)| old(look)).map(|(id, _)| *id).collect();
             let why = late.iter().find_map(|id| snapshot.brokers.get(id)?.missing.as_ref());
             return Err(stale(format!(
-                "sizes of the replicas on {} were read {age:.0?} ago, which is more than {limit:.0?}; {}",
+                "sizes of the replicas on {} were read more than {limit:?} ago; {}",
                 broker_list(&late),
                 why.map_or_else(next_reading, |missing| in_words("they could not be read again", missing)),
             )));
@@ -188,14 +188,10 @@ impl Seen {
     }
 
     /// Whether the brokers that are looked at are those of the snapshot, in the same state.
-    fn check_brokers(&self, now: Moment, facts: &[BrokerFacts]) -> Result<(), Refused> {
+    fn check_brokers(&self, facts: &[BrokerFacts]) -> Result<(), Refused> {
         let snapshot = &self.snapshot;
-        let age = now.since(snapshot.at);
         let changed = |broker: BrokerId, how: &str| {
-            stale(format!(
-                "broker {broker} {how} since the loads were read {age:.0?} ago; {}",
-                next_reading()
-            ))
+            stale(format!("broker {broker} {how} since the loads were read; {}", next_reading()))
         };
         for broker in facts {
             let look = snapshot.brokers.get(&broker.id);

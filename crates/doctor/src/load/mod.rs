@@ -17,7 +17,7 @@ mod snapshot;
 mod source;
 mod take;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use estimate::Measured;
 pub use instance::{BrokerFacts, Gaps, LoadLimits, Modelled};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod cluster;
+pub(crate) mod cluster;
 mod refusals;
 mod taking;
 

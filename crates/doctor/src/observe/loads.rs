@@ -34,18 +34,38 @@ impl Observer {
                 // That no broker answers is told by the look at the cluster, and that loads are missing by who needs them.
                 Err(error) => debug!(%error, "the loads of the partitions cannot be read"),
             }
-            // However slow the cluster is, it is left alone for as long as it was asked.
             let end = Instant::now();
-            let rested = end + (end - begin);
             loop {
                 let soon = *wanted.borrow_and_update() || readings < FOR_A_RATE;
-                let pause = if soon { load::often(partitions) } else { load::seldom(partitions) };
                 tokio::select! {
-                    () = sleep_until(rested.max(begin + pause)) => break,
+                    () = sleep_until(next(begin, end, soon, partitions)) => break,
                     Ok(()) = wanted.changed() => {}
                     () = self.sights.closed() => return,
                 }
             }
         }
+    }
+}
+
+/// When loads are read again that were read from `begin` to `end`.
+fn next(begin: Instant, end: Instant, soon: bool, partitions: usize) -> Instant {
+    let pause = if soon { load::often(partitions) } else { load::seldom(partitions) };
+    // However slow the cluster is, it is left alone for as long as it was asked.
+    (begin + pause).max(end + (end - begin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_met_soon_and_a_slow_cluster_spared() {
+        let begin = Instant::now();
+        let quick = begin + Duration::from_millis(100);
+        assert_eq!(next(begin, quick, true, 1_000), begin + load::often(1_000));
+        assert_eq!(next(begin, quick, false, 1_000), begin + load::seldom(1_000));
+        let slow = begin + Duration::from_secs(40);
+        assert_eq!(next(begin, slow, true, 1_000), begin + Duration::from_secs(80));
+        assert_eq!(next(begin, slow, false, 1_000), begin + load::seldom(1_000));
     }
 }

@@ -47,7 +47,7 @@ fn nothing_read_yet_or_too_long_ago_is_stale() {
     assert!(model.instance(AT + limit, &facts(3), &limits).is_ok());
     let (rule, told) = refused(&model, AT + limit + Duration::from_secs(1), &limits);
     assert_eq!(rule, Rule::StaleData);
-    assert!(told.contains("brokers 1, 2, 3 were read 46s ago, which is more than 45s"), "{told}");
+    assert!(told.contains("brokers 1, 2, 3 were read more than 45s ago"), "{told}");
     let limits = LoadLimits { max_age: Some(Duration::from_secs(5)), ..limits };
     assert_eq!(refused(&model, AT + Duration::from_secs(6), &limits).0, Rule::StaleData);
 }
