@@ -8,8 +8,7 @@ use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject},
     runtime::{
-        WatchStreamExt,
-        reflector,
+        WatchStreamExt, reflector,
         reflector::store::{Store, Writer},
         watcher,
     },
