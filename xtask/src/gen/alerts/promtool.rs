@@ -121,7 +121,7 @@ fn of_the_doctor() -> Vec<Case> {
         series.extend(
             [("a", a), ("b", b)]
                 .into_iter()
-                .filter(|(_, values)| *values != "")
+                .filter(|(_, values)| !values.is_empty())
                 .map(|(instance, values)| (of_doctor(instance, "leader"), values)),
         );
         series
