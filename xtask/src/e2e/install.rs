@@ -9,9 +9,9 @@ use serde_json::json;
 use super::world::{DOCTOR, KAFKA, World};
 use crate::steps::root;
 
-const KAFKA_STARTS_WITHIN: Duration = Duration::from_secs(240);
+const KAFKA_STARTS_WITHIN: Duration = Duration::from_secs(420);
 /// A share of a processor that three brokers and this machine's other work leave to each.
-const CPU_LIMIT: &str = "600m";
+pub const CPU_LIMIT: &str = "600m";
 
 /// `helm install`, as the README says.
 pub async fn chart(world: &World) -> Result<()> {
@@ -25,6 +25,9 @@ pub async fn chart(world: &World) -> Result<()> {
     world.apply(&namespace.to_string()).await?;
     let chart = root().join("charts/doctorkafka").display().to_string();
     world.helm(&["install", DOCTOR, &chart, "--namespace", DOCTOR, "--wait", "--timeout=180s"]).await?;
+    // Helm is content when the disruption budget is.
+    let deployment = "deployment/doctorkafka-operator";
+    world.kubectl(&["rollout", "status", deployment, "--namespace", DOCTOR, "--timeout=120s"]).await?;
     let pods = world.json(&["get", "pods", "--namespace", DOCTOR]).await?;
     let pods = pods["items"].as_array().context("a list of pods")?;
     ensure!(pods.len() == 2, "{} operators instead of 2", pods.len());

@@ -1,14 +1,15 @@
 //! What brokers and sidecars use.
 
 use std::fs;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use doctorkafka_testbed::KAFKA_IMAGE;
+use serde_json::{Value, json};
 
 use super::world::{KAFKA, World};
 
-const LIMIT_SHOWS_WITHIN: Duration = Duration::from_secs(60);
+const LIMIT_SHOWS_WITHIN: Duration = Duration::from_secs(120);
 /// Resident memory, all of it: also pages of files that others share.
 const SIDECAR_LIMIT: u64 = 15_000_000;
 
@@ -45,40 +46,71 @@ fn resident(status: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
-/// A loop without an end beside Kafka in its container uses what the limit leaves.
+/// Producers that send as fast as they are answered, each record by itself, to partitions that only broker 1 has: its
+/// process takes all that its container's limit leaves it.
 pub async fn cpu(world: &World) -> Result<()> {
-    let mut kubectl = world.kubectl_command();
-    kubectl.args(["exec", "kafka-1", "--namespace", KAFKA, "--container=kafka", "--"]);
-    kubectl
-        .args(["timeout", "90", "sh", "-c", "while :; do :; done"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut busy = kubectl.spawn().context("kubectl cannot be run")?;
-    let seen = world.until("three looks in a row at 100 ± 5 %", LIMIT_SHOWS_WITHIN, {
-        let mut row = 0;
-        move || {
-            row += 1;
-            let number = row;
-            async move {
-                let brokers = world.brokers().await?;
-                let percent = |id: i32| brokers.iter().find(|b| b.id == id).and_then(|b| b.cpu_percent);
-                let (Some(loaded), Some(one), Some(two)) = (percent(1), percent(0), percent(2)) else {
-                    return Ok(Err(format!("{brokers:?}")));
-                };
-                let right = (95..=105).contains(&loaded) && one.max(two) < 60;
-                let shown = format!("{loaded} % beside {one} % and {two} % (look {number})");
-                Ok(if right { Ok(shown) } else { Err(shown) })
-            }
-        }
+    let create = "exec java -Xmx64m -cp '/opt/kafka/libs/*' org.apache.kafka.tools.TopicCommand --create --topic load \
+        --bootstrap-server kafka.kafka.svc:9092 --replica-assignment 1,1,1,1";
+    let inside = ["exec", "kafka-0", "--namespace", KAFKA, "--container=kafka", "--", "sh", "-c", create];
+    world.kubectl(&inside).await?;
+    // So little that also a busy machine has it to give; the sidecar must notice.
+    limit(world, "250m").await?;
+    world.apply(&producer().to_string()).await?;
+    let seen = world.until("broker 1 to report 100 ± 5 %", LIMIT_SHOWS_WITHIN, || async {
+        let brokers = world.brokers().await?;
+        let percent = |id: i32| brokers.iter().find(|b| b.id == id).and_then(|b| b.cpu_percent);
+        let shown = brokers.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
+        let right = percent(1).is_some_and(|percent| (95..=105).contains(&percent))
+            && [percent(0), percent(2)]
+                .into_iter()
+                .all(|percent| percent.is_some_and(|percent| percent < 60));
+        Ok(if right { Ok(shown) } else { Err(shown) })
     });
-    let seen = seen.await;
-    // What runs in the container ends with its `timeout` at the latest; better at once.
-    busy.start_kill().ok();
-    let ended = ["exec", "kafka-1", "--namespace", KAFKA, "--container=kafka", "--", "sh", "-c"];
-    let end = "kill $(ps -C timeout -o pid=)";
-    world.kubectl(&[ended.as_slice(), &[end]].concat()).await.ok();
-    println!("  {}", seen?);
+    println!("  {}", seen.await?);
+    world.kubectl(&["delete", "pod", "producer", "--namespace", KAFKA, "--now"]).await?;
+    limit(world, super::install::CPU_LIMIT).await?;
     super::watch::all_healthy(world).await
+}
+
+/// Resizes broker 1's container while it runs (KEP-1287).
+async fn limit(world: &World, cpu: &str) -> Result<()> {
+    let kafka = json!({ "name": "kafka", "resources": { "limits": { "cpu": cpu } } });
+    let patch = json!({ "spec": { "containers": [kafka] } }).to_string();
+    let resize = ["patch", "pod", "kafka-1", "--namespace", KAFKA, "--subresource=resize", "--patch", &patch];
+    world.kubectl(&resize).await.map(|_output| ())
+}
+
+fn producer() -> Value {
+    let command = [
+        "java",
+        "-Xmx400m",
+        "-cp",
+        "/opt/kafka/libs/*",
+        "org.apache.kafka.tools.ProducerPerformance",
+        "--topic=load",
+        "--num-records=1000000000",
+        "--record-size=10",
+        "--throughput=-1",
+        "--producer-props",
+        "bootstrap.servers=kafka.kafka.svc:9092",
+        "batch.size=0",
+        "buffer.memory=2000000",
+        "enable.idempotence=false",
+        "max.in.flight.requests.per.connection=50",
+        "acks=1",
+    ];
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "producer", "namespace": KAFKA },
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": false,
+            "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+            "containers": [{
+                "name": "producer", "image": KAFKA_IMAGE, "imagePullPolicy": "Never", "command": command,
+                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+            }],
+        },
+    })
 }
 
 #[cfg(test)]

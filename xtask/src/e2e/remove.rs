@@ -20,7 +20,7 @@ pub async fn all(world: &World) -> Result<()> {
         .await?;
     let policy = world.json(&["get", "kafkahealth", POLICY, "--namespace", KAFKA]).await?;
     ensure!(policy["metadata"]["finalizers"].is_null(), "a finalizer is left on the policy");
-    world.kubectl(&["delete", "namespace", KAFKA, "--wait=true", "--timeout=120s"]).await?;
+    world.kubectl(&["delete", "namespace", KAFKA, "--wait=true", "--timeout=180s"]).await?;
     println!("  no object is left but the CRDs; namespace {KAFKA} with its policy is gone");
     Ok(())
 }

@@ -86,11 +86,6 @@ impl World {
         output(kubectl, &format!("kubectl {}", arguments.join(" "))).await
     }
 
-    /// kubectl, to be left running.
-    pub fn kubectl_command(&self) -> Command {
-        self.node.kubectl()
-    }
-
     /// Runs kubectl with `-o json`.
     pub async fn json(&self, arguments: &[&str]) -> Result<Value> {
         let text = self.kubectl(&[arguments, &["--output=json"]].concat()).await?;
