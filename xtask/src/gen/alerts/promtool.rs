@@ -115,7 +115,7 @@ fn of_the_doctor() -> Vec<Case> {
         series.push((of_policy("a", metric, ""), values));
         series
     };
-    let leaders = |a, b| {
+    let leaders = |a: &'static str, b: &'static str| {
         let mut series =
             vec![(of_doctor("a", "build_info"), "1x200"), (of_doctor("b", "build_info"), "1x200")];
         series.extend(
