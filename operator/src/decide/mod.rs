@@ -9,7 +9,12 @@ use doctorkafka_doctor::{Vote, refused_decision};
 use doctorkafka_kafka::{ActionLogReader, Connection, LogEvent, note};
 use doctorkafka_wire::{ACTIONS_LOG_TOPIC, ActionKind, ActionRecord, Outcome};
 use jiff::Timestamp;
-use std::{future::Future, process::ExitCode, time::Duration};
+use std::{
+    future::Future,
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use treatments::{SHOWN, Treatments};
@@ -67,7 +72,7 @@ pub struct DecisionArguments {
 pub fn list(arguments: &ClusterArguments) -> anyhow::Result<ExitCode> {
     run(async {
         let (treatments, _) = Log::open(arguments)?.read().await?;
-        print!("{}", treatments.table());
+        io::stdout().write_all(treatments.table().as_bytes())?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -108,7 +113,7 @@ pub fn decide(approved: bool, arguments: &DecisionArguments) -> anyhow::Result<E
         }
         match tokio::time::timeout(arguments.wait, answer(&mut news, &record)).await {
             Ok(Ok(message)) => {
-                println!("{message}");
+                writeln!(io::stdout(), "{message}")?;
                 Ok(ExitCode::SUCCESS)
             }
             Ok(Err(error)) => Err(error),
