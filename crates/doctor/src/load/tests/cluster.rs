@@ -135,7 +135,7 @@ impl Cluster {
 
 impl LoadSource for Cluster {
     async fn cluster(&self) -> Result<ClusterDescription, AdminError> {
-        let (cluster_id, brokers) = ("test".to_owned(), self.brokers.clone());
+        let (cluster_id, brokers) = ("c1".to_owned(), self.brokers.clone());
         Ok(ClusterDescription { cluster_id, brokers, shows_fenced: true })
     }
 

@@ -3,6 +3,7 @@
 mod alerts;
 mod carry_out;
 mod leadership;
+mod moves;
 mod offers;
 mod platform;
 mod show;
@@ -17,7 +18,7 @@ use doctorkafka_kafka::{
     partition_for,
 };
 use doctorkafka_wire::{
-    ActionKind, ActionRecord, BrokerId, BrokerReport, Cpu, Outcome, Probe, Process, ProcessState,
+    ActionKind, ActionRecord, BrokerId, BrokerReport, Cpu, LogDir, Outcome, Probe, Process, ProcessState,
 };
 use jiff::Timestamp;
 
@@ -35,8 +36,12 @@ struct World {
     now: Moment,
     cluster: &'static str,
     topics: Option<Vec<TopicInfo>>,
+    /// How many brokers there are.
+    brokers: i32,
     /// Brokers that Kafka has fenced.
     fenced: Vec<i32>,
+    /// How full the disks of brokers are, percent; those of all others are not known.
+    disks: BTreeMap<i32, u64>,
     ends: [i64; 3],
     sequence: u64,
     room: usize,
@@ -55,7 +60,9 @@ impl World {
             now,
             cluster: "c1",
             topics: Some(vec![orders()]),
+            brokers: 3,
             fenced: Vec::new(),
+            disks: BTreeMap::new(),
             ends: [0; 3],
             sequence: 0,
             room: ROOM,
@@ -87,7 +94,10 @@ impl World {
             self.look();
             self.sequence += 1;
             for (id, cpu) in (1..).zip(cpus).filter(|(_, cpu)| !cpu.is_nan()) {
-                self.report(report(BrokerId(id), self.sequence, *cpu));
+                let disk =
+                    |used: &u64| LogDir { path: "/data".into(), used_bytes: *used, total_bytes: 100 };
+                let log_dirs = self.disks.get(&id).map(disk).into_iter().collect();
+                self.report(BrokerReport { log_dirs, ..report(BrokerId(id), self.sequence, *cpu) });
             }
             for (partition, end) in (0..).zip(self.ends) {
                 let mark = PathMark { at: self.now, end };
@@ -109,7 +119,7 @@ impl World {
         };
         let description = ClusterDescription {
             cluster_id: self.cluster.to_owned(),
-            brokers: (1..=3).map(broker).collect(),
+            brokers: (1..=self.brokers).map(broker).collect(),
             shows_fenced: true,
         };
         let controller = Some(QuorumLeader { id: BrokerId(1), epoch: 1 });
