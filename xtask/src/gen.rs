@@ -68,7 +68,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         if Helm::is_prepared() {
             differences.extend(manifests::differences(&root)?);
         } else {
-            println!("deploy/ is not compared with the chart: that needs Helm, which the tests and `gen` build");
+            println!(
+                "deploy/ is not compared with the chart: that needs Helm, which the tests and `gen` build"
+            );
         }
         if !differences.is_empty() {
             bail!("{}\nrun `cargo xtask gen` and commit what it writes", differences.join("\n"));

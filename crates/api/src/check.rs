@@ -1,8 +1,8 @@
 //! The rules of the CRD for policies that no API server has seen.
 
 use crate::{
-    Authentication, Bounds, BrokerList, ClusterTls, CruiseControl, Duration, Executor, Kafka, KafkaHealthPolicySpec,
-    Limits, Maintenance, MaintenanceWindow, OAuthBearer, Thresholds, Topics, cel,
+    Authentication, Bounds, BrokerList, ClusterTls, CruiseControl, Duration, Executor, Kafka,
+    KafkaHealthPolicySpec, Limits, Maintenance, MaintenanceWindow, OAuthBearer, Thresholds, Topics, cel,
 };
 use crate::{BrokerFailure, Detection};
 use std::fmt::Display;

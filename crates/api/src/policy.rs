@@ -1,7 +1,8 @@
 //! `KafkaHealthPolicy`.
 
 use crate::{
-    BrokerList, Brokers, Detection, Executor, Kafka, KafkaHealthPolicyStatus, Limits, Maintenance, Mode, Remedies, Topics,
+    BrokerList, Brokers, Detection, Executor, Kafka, KafkaHealthPolicyStatus, Limits, Maintenance, Mode,
+    Remedies, Topics,
 };
 use kube::CustomResource;
 use schemars::JsonSchema;

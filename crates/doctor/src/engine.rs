@@ -248,7 +248,9 @@ impl Engine {
                 "fenced: another doctor has taken the actions log over; standing by"
             ),
             TermEvent::Broken => self.pause.begin(self.clock.now()),
-            TermEvent::Opened(_) | TermEvent::Stepped(_) | TermEvent::Failed(_) | TermEvent::LeftOut => {}
+            // The leader before may have changed something a moment ago.
+            TermEvent::Opened(_) => self.state.distrust_topics(self.clock.now()),
+            TermEvent::Stepped(_) | TermEvent::Failed(_) | TermEvent::LeftOut => {}
         }
         if matches!(event, TermEvent::Fenced | TermEvent::Broken) {
             self.end_term();
@@ -267,7 +269,7 @@ impl Engine {
         while let Some(event) = self.term.as_mut().and_then(|term| term.events.try_recv().ok()) {
             self.hear_term(event);
         }
-        self.state.ended(therapy.task(), ended.as_ref());
+        self.state.ended(therapy.task(), ended.as_ref(), self.clock.now());
         let policy = &self.state.policy().name;
         match ended {
             Some(Ended::Done { .. }) => info!(policy, "done: {}", therapy.sentence),

@@ -63,8 +63,8 @@ async fn until(
 
 /// Whether the log says that this treatment stands proposed. What a doctor proposes before it has told so may still change.
 fn stands(actions: &[ActionRecord], digest: &str) -> bool {
-    let about = actions.iter().filter(|a| a.digest.as_deref() == Some(digest) && a.step.is_none());
-    about.last().is_some_and(|a| a.outcome == Some(Outcome::Proposed))
+    let mut about = actions.iter().filter(|a| a.digest.as_deref() == Some(digest) && a.step.is_none());
+    about.next_back().is_some_and(|a| a.outcome == Some(Outcome::Proposed))
 }
 
 /// Waits for a proposal that the log tells, too.
@@ -86,8 +86,8 @@ fn is(treatment: &KafkaReassignment, phase: Phase) -> bool {
 
 /// Reason and message of the condition Approved.
 fn approved(treatment: &KafkaReassignment) -> (String, String) {
-    let conditions = treatment.status.iter().flat_map(|status| &status.conditions);
-    let approved = conditions.filter(|condition| condition.type_ == "Approved").last();
+    let mut conditions = treatment.status.iter().flat_map(|status| &status.conditions);
+    let approved = conditions.find(|condition| condition.type_ == "Approved");
     approved.map(|condition| (condition.reason.clone(), condition.message.clone())).unwrap_or_default()
 }
 
@@ -259,8 +259,8 @@ async fn without_kubernetes_the_command_line_approves_and_rejects() {
             actions.iter().any(|a| end(a) && a.digest.as_deref() == Some(&digest))
         })
         .await;
-    let begun = actions.iter().filter(|a| a.digest.as_deref() == Some(&digest) && a.step.is_none());
-    let begun = begun.filter(|a| a.outcome == Some(Outcome::Intended)).last().unwrap();
+    let mut begun = actions.iter().filter(|a| a.digest.as_deref() == Some(&digest) && a.step.is_none());
+    let begun = begun.rfind(|a| a.outcome == Some(Outcome::Intended)).unwrap();
     assert_eq!(begun.evidence.get("approvedBy"), Some(&json!("ann")), "{begun:#?}");
     let mut planned = before;
     for change in &begun.treatment.as_ref().unwrap().plan.as_ref().unwrap().changes {

@@ -27,13 +27,13 @@ fn admin(world: &World) -> Admin {
     Admin::new(Connection::new(&world.kafka.bootstrap(), "test").unwrap())
 }
 
-async fn topics(world: &World) -> Vec<TopicInfo> {
+pub async fn topics(world: &World) -> Vec<TopicInfo> {
     admin(world).topics(None).await.unwrap_or_default()
 }
 
 /// How many replicas a broker holds, and how many partitions it leads; `None` unless all partitions were told and every one
 /// of them has all its replicas, on as many brokers, in sync and led.
-async fn whole(world: &World, id: i32) -> Option<(usize, usize)> {
+pub async fn whole(world: &World, id: i32) -> Option<(usize, usize)> {
     let topics = topics(world).await;
     let partitions: Vec<_> = topics.iter().flat_map(|topic| &topic.partitions).collect();
     let sound = |p: &&doctorkafka_kafka::PartitionInfo| {
@@ -52,7 +52,7 @@ async fn whole(world: &World, id: i32) -> Option<(usize, usize)> {
 }
 
 /// Waits until the cluster is whole and what the broker holds and leads is as it should be; gives how long that took.
-async fn until(world: &World, what: &str, id: i32, right: impl Fn(usize, usize) -> bool) -> Duration {
+pub async fn until(world: &World, what: &str, id: i32, right: impl Fn(usize, usize) -> bool) -> Duration {
     let begin = Instant::now();
     wait_until(what, LIMIT, || async {
         whole(world, id).await.is_some_and(|(holds, leads)| right(holds, leads))
@@ -64,7 +64,7 @@ async fn until(world: &World, what: &str, id: i32, right: impl Fn(usize, usize) 
 }
 
 /// Waits until no broker and no topic has a throttle.
-async fn until_unthrottled(world: &World, brokers: &[i32]) {
+pub async fn until_unthrottled(world: &World, brokers: &[i32]) {
     let what = "throttles to be gone";
     wait_until(what, Duration::from_secs(30), || is_unthrottled(world, brokers)).await.unwrap();
 }

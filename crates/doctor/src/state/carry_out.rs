@@ -20,6 +20,9 @@ use crate::{
 const AFTER_INTERRUPTION: Duration = Duration::from_secs(10);
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
+/// Brokers learn of changes one after the other, and any of them may be asked next.
+const SETTLE: Duration = Duration::from_millis(500);
+
 impl EngineState {
     /// What to carry out now, when nothing is under way: first a treatment that another doctor began, then what ended
     /// treatments have left, then what is proposed and needs no approval, or has it.
@@ -41,7 +44,7 @@ impl EngineState {
         if let Some((ended, _)) = unswept.find(|(_, left)| left.is_subset(&self.in_service)) {
             return Some((Task::Sweep(ended.clone()), author));
         }
-        self.topics.as_ref().filter(|topics| topics.are_fresh(now))?;
+        self.sure_topics(now)?;
         let (proposed, by) = self
             .wanted()
             .find(|(remedy, ..)| self.reason_to_wait(now, wall, *remedy).is_none())
@@ -72,7 +75,8 @@ impl EngineState {
     }
 
     /// A task has ended; `None` when it failed in itself. Of a treatment that is over, what is left is remembered.
-    pub fn ended(&mut self, task: &Task, how: Option<&Ended>) {
+    pub fn ended(&mut self, task: &Task, how: Option<&Ended>, now: Moment) {
+        self.distrust_topics(now + SETTLE);
         let left = match how {
             Some(Ended::Done { owed } | Ended::GivenUp { owed, .. }) => owed.clone(),
             Some(Ended::Swept { left }) => left.clone(),

@@ -43,6 +43,17 @@ impl SeenTopics {
 }
 
 impl EngineState {
+    /// The topics, if they were read since anything was changed that is known of: what was read before a treatment ended
+    /// would have it begun again.
+    pub(super) fn sure_topics(&self, now: Moment) -> Option<&SeenTopics> {
+        self.topics.as_ref().filter(|seen| seen.are_fresh(now) && seen.at > self.changed_until)
+    }
+
+    /// What was asked of the topics before this moment may not be what they are.
+    pub fn distrust_topics(&mut self, until: Moment) {
+        self.changed_until = until;
+    }
+
     /// Takes in a look at the cluster.
     pub fn see(&mut self, sight: Sight, now: Moment) {
         match sight {

@@ -62,6 +62,8 @@ pub(crate) struct EngineState {
     other_cluster: Option<Moment>,
     brokers: BTreeMap<BrokerId, BrokerInfo>,
     topics: Option<SeenTopics>,
+    /// When a doctor was last at work on them, as far as known.
+    changed_until: Moment,
     /// The loads of all partitions.
     loads: LoadModel,
     /// Whether a plan is wanted that needs them.
@@ -125,6 +127,7 @@ impl EngineState {
             other_cluster: None,
             brokers: BTreeMap::new(),
             topics: None,
+            changed_until: Moment::default(),
             loads: LoadModel::default(),
             wants_loads: false,
             role: Role::Standby,

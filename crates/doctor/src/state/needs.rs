@@ -58,7 +58,7 @@ impl EngineState {
 
     /// What the cluster needs, the most urgent first.
     pub(super) fn needs(&self, now: Moment) -> Vec<Need> {
-        let Some(seen) = self.topics.as_ref().filter(|seen| seen.are_fresh(now)) else { return Vec::new() };
+        let Some(seen) = self.sure_topics(now) else { return Vec::new() };
         let holds = |id: &BrokerId| seen.tally.replicas.get(id).copied().unwrap_or_default();
         let mut needs: Vec<Need> = Vec::new();
         for (id, since) in self.gone.iter().filter(|(id, _)| self.is_gone(**id) && holds(id) > 0) {

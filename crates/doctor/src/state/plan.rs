@@ -24,7 +24,7 @@ impl EngineState {
     /// Plans what a need asks for.
     pub(super) fn plan(&self, need: &Need, now: Moment) -> Result<(Treatment, Vec<String>), Refused> {
         let (remedy, broker) = need.key;
-        let seen = self.topics.as_ref().filter(|seen| seen.are_fresh(now)).ok_or_else(|| Refused {
+        let seen = self.sure_topics(now).ok_or_else(|| Refused {
             rule: Rule::StaleData,
             message: format!("broker {broker}: the cluster's topics have not been read for too long"),
         })?;

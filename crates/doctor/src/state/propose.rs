@@ -55,6 +55,10 @@ impl EngineState {
 
     /// Brings what is proposed in line with what is needed. Gives the records that the log lacks, at most `room`.
     pub(super) fn consider_needs(&mut self, now: Moment, wall: Timestamp, room: usize) -> Vec<Draft> {
+        // While it is not known what is needed, nothing is proposed, and nothing is withdrawn.
+        if self.sure_topics(now).is_none() {
+            return Vec::new();
+        }
         let needs = self.needs(now);
         self.wants_loads = needs.iter().any(|need| need.wants_loads);
         let shown: Vec<Arc<Proposed>> = self.offers.values().map(|offer| offer.proposed.clone()).collect();
@@ -167,7 +171,7 @@ impl EngineState {
 
     /// Why a treatment cannot be carried out as it is any more.
     fn misfit(&self, treatment: &Treatment, now: Moment) -> Option<String> {
-        let seen = self.topics.as_ref().filter(|seen| seen.are_fresh(now))?;
+        let seen = self.sure_topics(now)?;
         let here: BTreeMap<(&str, i32), &[BrokerId]> = seen
             .topics
             .iter()
@@ -204,10 +208,6 @@ impl EngineState {
     }
 
     fn withdraw_what_is_needless(&mut self, needs: &[Need]) {
-        // While the topics are not known nothing is needed, and nothing is over.
-        if self.topics.is_none() {
-            return;
-        }
         let needed = |key: &Key| needs.iter().any(|need| need.key == *key);
         let over: Vec<Key> = self.offers.keys().filter(|key| !needed(key)).copied().collect();
         let why = "expired: its cause has gone";

@@ -154,7 +154,7 @@ fn ends_of_treatments_are_counted_and_what_is_left_of_them_is_taken_away_later()
         [told(&relief, Outcome::Intended, world.now), borrowed, told(&relief, Outcome::Aborted, world.now)];
     world.state.stepped(&records);
     let given_up = Ended::GivenUp { outcome: Outcome::Aborted, why: String::new(), owed: vec![BrokerId(3)] };
-    world.state.ended(&task, Some(&given_up));
+    world.state.ended(&task, Some(&given_up), world.now);
     let counters = world.shown().counters;
     assert_eq!(counters.treatments, BTreeMap::from([(TreatmentEnd::GivenUp, 1)]));
     assert_eq!(counters.throttles_left, 1);
@@ -171,10 +171,10 @@ fn ends_of_treatments_are_counted_and_what_is_left_of_them_is_taken_away_later()
     let task = sweep(&world).unwrap();
     world.state.begun(&task);
     assert_eq!(sweep(&world), None, "one at a time");
-    world.state.ended(&task, Some(&Ended::Interrupted(hold())));
+    world.state.ended(&task, Some(&Ended::Interrupted(hold())), world.now);
     let task = sweep(&world).unwrap();
     world.state.begun(&task);
-    world.state.ended(&task, Some(&Ended::Swept { left: vec![] }));
+    world.state.ended(&task, Some(&Ended::Swept { left: vec![] }), world.now);
     assert_eq!((sweep(&world), world.shown().counters.throttles_left), (None, 0));
 
     // A new leader looks once more, for a call of the old one may have come late.

@@ -94,8 +94,7 @@ impl World {
             self.look();
             self.sequence += 1;
             for (id, cpu) in (1..).zip(cpus).filter(|(_, cpu)| !cpu.is_nan()) {
-                let disk =
-                    |used: &u64| LogDir { path: "/data".into(), used_bytes: *used, total_bytes: 100 };
+                let disk = |used: &u64| LogDir { path: "/data".into(), used_bytes: *used, total_bytes: 100 };
                 let log_dirs = self.disks.get(&id).map(disk).into_iter().collect();
                 self.report(BrokerReport { log_dirs, ..report(BrokerId(id), self.sequence, *cpu) });
             }
