@@ -1,6 +1,6 @@
 //! What every partition costs the brokers that hold it: what replica moves are planned on.
 //!
-//! In the order of the data's way: [`take`] reads sizes, offsets and placement from every living broker through a
+//! In the order of the data's way: [`take()`] reads sizes, offsets and placement from every living broker through a
 //! [`LoadSource`], which can only read, into a [`LoadSnapshot`]; a [`LoadModel`] makes rates from two of them and keeps the
 //! newest; `estimate` attributes what the brokers' reports measured to partitions; and `instance` puts it all together for
 //! the planner, or refuses: unknown data means no plan.

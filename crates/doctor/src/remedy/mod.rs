@@ -1,5 +1,5 @@
 //! The remedies for a live cluster: what each is called, how far the policy lets it go, and how a plan for it becomes a
-//! [`Treatment`](crate::execute::Treatment). Pure.
+//! [`Treatment`]. Pure.
 //!
 //! `demotion` and `moves` make treatments; `offers` keeps them while they wait to be begun.
 
