@@ -175,7 +175,7 @@ async fn kafka_that_is_away(world: &World) {
     assert!(reachable.contains(&address), "{reachable}");
     world.wait_for("away", "Ready", "False KafkaUnreachable", SECOND).await;
     let acting = world.wait_for("away", "Acting", "False NothingToDo", SECOND).await;
-    assert!(acting.contains("mode Auto: hands leaderships"), "{acting}");
+    assert!(acting.contains("mode Auto: carries treatment out"), "{acting}");
 
     world.patch("away", json!({"metadata": {"annotations": {"doctorkafka.dev/paused": "true"}}})).await;
     world.wait_for("away", "Acting", "False Paused", 3 * SECOND).await;
@@ -347,7 +347,7 @@ async fn one_of_two_operators_writes() {
     .unwrap();
     world.plane.start_api_server().await.unwrap();
     world.patch("away", json!({"spec": {"mode": "Approve"}})).await;
-    world.wait_for("away", "Acting", "False RecommendOnly", 45 * SECOND).await;
+    world.wait_for("away", "Acting", "False NothingToDo", 45 * SECOND).await;
 
     // SIGSTOP past the lease, then SIGCONT: it finds another leading and writes no more.
     let three = world.operator("three");

@@ -86,7 +86,15 @@ impl Loans {
                 }
             }
             Some(Remedy::LeadershipReturn) if record.outcome == Some(Outcome::Done) => {
-                self.owed.remove(&broker);
+                // Larger debts are paid in several treatments.
+                if let Some(owed) = self.owed.get_mut(&broker) {
+                    for paid in changes {
+                        owed.remove(&(paid.topic, paid.partition));
+                    }
+                    if owed.is_empty() {
+                        self.owed.remove(&broker);
+                    }
+                }
             }
             _ => {}
         }

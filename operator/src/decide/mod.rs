@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use treatments::{SHOWN, Treatments};
 
 /// How much of the log is read: as much as a doctor reads when it takes over.
-const TAIL: i64 = 10_000;
+const TAIL: i64 = 40_000;
 
 /// For reading it.
 const READ_WITHIN: Duration = Duration::from_secs(30);

@@ -160,6 +160,7 @@ impl Seen {
                 (true, _) => NodeState::Alive,
             },
             takes: broker.in_service,
+            leads: broker.in_service,
             report: self.reports.get(&broker.id).copied(),
             disk_limit_percent,
         };

@@ -36,6 +36,8 @@ pub struct BrokerFacts {
     pub state: NodeState,
     /// Whether it may be given replicas.
     pub takes: bool,
+    /// Whether it may be given leaderships.
+    pub leads: bool,
     /// What it was measured to use, if its newest report is fresh.
     pub report: Option<Measured>,
     /// The share of its volumes that may be used, percent, everything on them counted.
@@ -288,7 +290,8 @@ impl Making<'_> {
                 self.disk(broker).unwrap_or_else(|| unlimited(held, 1.0)),
             ];
             let rack = broker.rack.as_deref().unwrap_or_default();
-            builder.broker(broker.id.0, rack, broker.state, capacity)?.takes = broker.takes;
+            let node = builder.broker(broker.id.0, rack, broker.state, capacity)?;
+            (node.takes, node.leads) = (broker.takes, broker.leads);
         }
         for (topic, partitions) in snapshot.topics() {
             let pinned = topic.internal || limits.pinned.iter().any(|name| **name == *topic.name);

@@ -22,11 +22,12 @@ pub(crate) fn demote(
     }
     let (mut changes, mut stuck) = (Vec::new(), 0);
     for (topic, partition) in partitions().filter(|(_, partition)| leads_or_would(broker, partition)) {
-        let heirs = partition
-            .replicas
-            .iter()
-            .copied()
-            .filter(|id| *id != broker && partition.isr.contains(id) && may_lead(*id));
+        let heirs = partition.replicas.iter().copied().filter(|id| {
+            *id != broker
+                && partition.replicas.first() != Some(id)
+                && partition.isr.contains(id)
+                && may_lead(*id)
+        });
         // Who leads already goes on, where another leads than the preferred replica.
         let heir = heirs
             .min_by_key(|id| (partition.leader != Some(*id), led.get(id).copied().unwrap_or_default(), *id));
@@ -49,9 +50,9 @@ pub(crate) fn demote(
     (changes, stuck)
 }
 
-/// Whether the broker leads the partition, or would after the next preferred election. Alone, it cannot do otherwise.
+/// Whether the broker leads the partition, or would after the next preferred election.
 fn leads_or_would(broker: BrokerId, partition: &PartitionInfo) -> bool {
-    partition.replicas.first() == Some(&broker)
+    partition.replicas.first() == Some(&broker) || partition.leader == Some(broker)
 }
 
 #[cfg(test)]

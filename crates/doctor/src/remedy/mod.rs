@@ -78,6 +78,9 @@ impl Remedy {
     }
 }
 
+/// Bytes that the changes of one treatment take in the actions log at the most. The rest of its record needs some, too.
+const RECORD: usize = 800_000;
+
 /// A treatment for a broker. Of too many changes, the first ones; `None` when there are none.
 pub(crate) fn treatment(
     broker: BrokerId,
@@ -86,7 +89,17 @@ pub(crate) fn treatment(
     mut changes: Vec<PartitionChange>,
     throttle: Option<u64>,
 ) -> Option<Treatment> {
-    changes.truncate(Treatment::MAX_CHANGES);
+    // One record of the log holds it whole: names of topics, and some digits for each replica.
+    let size =
+        |change: &PartitionChange| 180 + 2 * change.topic.len() + 12 * (change.from.len() + change.to.len());
+    let mut room = RECORD;
+    let fitting = changes.iter().take_while(|change| {
+        let fits = size(change) <= room;
+        room = room.saturating_sub(size(change));
+        fits
+    });
+    let fitting = fitting.count();
+    changes.truncate(fitting.min(Treatment::MAX_CHANGES));
     let cause = TreatmentCause { broker: Some(broker), reason: remedy.as_str().to_owned(), message };
     // What was read from the log or the cluster and cannot be a treatment is no ground to do anything.
     Treatment::new(cause, changes, throttle).ok()

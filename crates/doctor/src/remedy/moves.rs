@@ -32,6 +32,11 @@ pub(crate) fn changes(plan: &Proposal<'_>, topics: &[TopicInfo], bytes: impl Fn(
     let mut found = Vec::new();
     for change in plan.changes() {
         let Some(partition) = partitions.get(&(change.t, change.p)) else { continue };
+        // One that has changed since the loads were read is left to the next plan.
+        let planned_from = |id: &BrokerId| change.o.contains(&id.0);
+        if change.o.len() != partition.replicas.len() || !partition.replicas.iter().all(planned_from) {
+            continue;
+        }
         let from = partition.replicas.clone();
         let to = target(partition, &change);
         let added = to.iter().filter(|id| !from.contains(id)).count();

@@ -24,6 +24,9 @@ const MOST: usize = 16;
 pub(crate) const END: &str = "end";
 pub(crate) const REJECTED: &str = "rejected";
 
+/// How the message of a treatment that a person has stopped begins.
+pub(crate) const REJECTED_BY: &str = "rejected by ";
+
 /// A proposal of this doctor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Offer {
@@ -37,6 +40,8 @@ pub(crate) struct Offer {
 pub(crate) struct Proposals {
     open: BTreeMap<Key, (Treatment, Timestamp)>,
     rejected: BTreeSet<Key>,
+    /// The treatment that was begun last.
+    running: Option<(String, Key)>,
 }
 
 impl Proposals {
@@ -50,6 +55,12 @@ impl Proposals {
             (ActionKind::ReassignPartitions, Some(Outcome::Proposed), Some(plan)) => {
                 self.propose(plan, record);
             }
+            (ActionKind::ReassignPartitions, Some(Outcome::Intended), Some(plan)) => {
+                self.end(record);
+                let key = Remedy::named(&plan.cause.reason).zip(plan.cause.broker);
+                self.running = record.digest.clone().zip(key);
+            }
+            (ActionKind::Cancel, Some(Outcome::Intended), _) => self.stop(record),
             (ActionKind::ReassignPartitions | ActionKind::Cancel, Some(_), _) => self.end(record),
             (ActionKind::Recovered, ..) => {
                 // The cause may have gone: what was rejected then is a new question when it comes back.
@@ -80,6 +91,17 @@ impl Proposals {
         self.open.remove(&key);
         if record.evidence.get(END).and_then(|end| end.as_str()) == Some(REJECTED) {
             self.rejected.insert(key);
+        }
+    }
+
+    /// A treatment that runs is given up. When a person wants that, it is not to be begun again.
+    fn stop(&mut self, record: &ActionRecord) {
+        let stop = record.treatment.as_ref().and_then(|detail| detail.stop.as_ref());
+        if let (Some(stop), Some((digest, key))) = (stop, &self.running)
+            && record.digest.as_ref() == Some(digest)
+            && stop.message.starts_with(REJECTED_BY)
+        {
+            self.rejected.insert(*key);
         }
     }
 

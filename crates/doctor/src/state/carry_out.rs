@@ -12,13 +12,19 @@ use super::EngineState;
 use crate::{
     execute::{Author, Cancel, Control, Ended, Task, Treatment},
     proposals::Proposed,
-    remedy::Remedy,
+    remedy::{
+        Remedy,
+        offers::{Key, REJECTED_BY},
+    },
     report::{TreatmentEnd, TreatmentView},
 };
 
 /// Between a treatment that was interrupted and the next try, and after one that was refused: each refusal is a record.
 const AFTER_INTERRUPTION: Duration = Duration::from_secs(10);
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
+
+/// The longest pause, as a power of two of the shortest: an hour.
+const MOST_DOUBLINGS: u32 = 6;
 
 /// Brokers learn of changes one after the other, and any of them may be asked next.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -47,20 +53,20 @@ impl EngineState {
         self.sure_topics(now)?;
         let (proposed, by) = self
             .wanted()
-            .find(|(remedy, ..)| self.reason_to_wait(now, wall, *remedy).is_none())
+            .find(|(key, ..)| self.reason_to_wait(now, wall, *key).is_none())
             .map(|(_, proposed, by)| (proposed, by))?;
         Some((Task::New(proposed.treatment.clone()), Author { approved_by: by, ..author }))
     }
 
     /// What is proposed and may be begun, the most urgent first, and who has approved it.
-    fn wanted(&self) -> impl Iterator<Item = (Remedy, &Proposed, Option<String>)> {
-        self.offers.iter().filter_map(|((remedy, _), offer)| {
+    fn wanted(&self) -> impl Iterator<Item = (Key, &Proposed, Option<String>)> {
+        self.offers.iter().filter_map(|(key, offer)| {
             let proposed = offer.proposed.as_ref();
             match proposed.mode {
-                EffectiveMode::Auto => Some((*remedy, proposed, None)),
+                EffectiveMode::Auto => Some((*key, proposed, None)),
                 EffectiveMode::Approve => {
                     let decision = self.decision(proposed.treatment.digest())?;
-                    decision.approved.then_some((*remedy, proposed, Some(decision.by)))
+                    decision.approved.then_some((*key, proposed, Some(decision.by)))
                 }
                 EffectiveMode::Observe | EffectiveMode::Recommend | EffectiveMode::Paused => None,
             }
@@ -77,6 +83,9 @@ impl EngineState {
     /// A task has ended; `None` when it failed in itself. Of a treatment that is over, what is left is remembered.
     pub fn ended(&mut self, task: &Task, how: Option<&Ended>, now: Moment) {
         self.distrust_topics(now + SETTLE);
+        if matches!(how, Some(Ended::Done { .. })) {
+            self.failures = 0;
+        }
         let left = match how {
             Some(Ended::Done { owed } | Ended::GivenUp { owed, .. }) => owed.clone(),
             Some(Ended::Swept { left }) => left.clone(),
@@ -126,7 +135,7 @@ impl EngineState {
             }
             EffectiveMode::Auto | EffectiveMode::Approve => {
                 match self.decision(treatment.digest()).filter(|decision| !decision.approved) {
-                    Some(decision) => cancel(format!("rejected by {}", decision.by)),
+                    Some(decision) => cancel(format!("{REJECTED_BY}{}", decision.by)),
                     None => Control { limits, ..Control::default() },
                 }
             }
@@ -136,7 +145,7 @@ impl EngineState {
     /// Why what is being done for a broker is not needed any more.
     fn is_needless(&self, remedy: Remedy, broker: BrokerId) -> Option<String> {
         match remedy {
-            Remedy::BrokerFailure if self.is_healthy(broker) && self.in_service.contains(&broker) => {
+            Remedy::BrokerFailure if self.in_service.contains(&broker) => {
                 Some(format!("broker {broker} is back"))
             }
             Remedy::Drain if !self.policy.drain.contains(&broker) => {
@@ -157,8 +166,11 @@ impl EngineState {
     }
 
     /// The last treatment was interrupted, or, when it was `refused`, not begun.
+    /// What fails again and again is tried more and more seldom.
     pub fn hold_off(&mut self, now: Moment, refused: bool) {
-        self.hold_off = Some(now + if refused { AFTER_REFUSAL } else { AFTER_INTERRUPTION });
+        let pause = if refused { AFTER_REFUSAL * (1 << self.failures) } else { AFTER_INTERRUPTION };
+        self.failures = if refused { (self.failures + 1).min(MOST_DOUBLINGS) } else { self.failures };
+        self.hold_off = Some(now + pause);
     }
 
     /// Records of a treatment are in the log.
@@ -168,6 +180,7 @@ impl EngineState {
             *self.counters.actions.entry(record.kind).or_default() += 1;
             self.recovery.apply(record);
             self.loans.apply(record);
+            self.proposals.apply(record);
             self.votes.note(record);
         }
     }
@@ -177,14 +190,16 @@ impl EngineState {
         if self.treatment.is_some() {
             return None;
         }
-        let (remedy, proposed, _) = self.wanted().next()?;
-        let broker = proposed.treatment.cause().broker?;
-        let (rule, why) = self.reason_to_wait(now, wall, remedy)?;
+        let ((remedy, broker), ..) = self.wanted().next()?;
+        let (rule, why) = self.reason_to_wait(now, wall, (remedy, broker))?;
         Some((broker, Refused { rule, message: format!("broker {broker}: {why}") }))
     }
 
     /// The rules that hold for the beginning of any treatment. Those of its planning come before, those of its steps after.
-    fn reason_to_wait(&self, now: Moment, wall: Timestamp, remedy: Remedy) -> Option<(Rule, String)> {
+    pub(super) fn reason_to_wait(&self, now: Moment, wall: Timestamp, key: Key) -> Option<(Rule, String)> {
+        if let Some(refused) = self.forbidden_now(key, now) {
+            return Some((refused.rule, refused.message));
+        }
         if self.policy.maintenance.is_open(wall) {
             let message = "planned work on the cluster is under way; lifted at the end of the window in \
                            maintenance.windows";
@@ -201,7 +216,7 @@ impl EngineState {
             );
             return Some((Rule::CruiseControl, message));
         }
-        if !remedy.is_for_balance() {
+        if !key.0.is_for_balance() {
             return None;
         }
         self.loans.rest(self.policy.cooldown, wall)?;

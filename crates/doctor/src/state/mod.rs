@@ -98,6 +98,8 @@ pub(crate) struct EngineState {
     treatment: Option<TreatmentView>,
     /// No treatment is begun before this moment, because the last one was not begun or was interrupted.
     hold_off: Option<Moment>,
+    /// Treatments that were refused or given up since one was done.
+    failures: u32,
     /// The log does not yet say that this doctor leads.
     to_announce: bool,
     actions: VecDeque<ActionRecord>,
@@ -146,6 +148,7 @@ impl EngineState {
             gone: BTreeMap::new(),
             treatment: None,
             hold_off: None,
+            failures: 0,
             to_announce: false,
             actions: VecDeque::new(),
             shown_actions: None,

@@ -108,7 +108,10 @@ impl EngineState {
                     doctorkafka_api::Duration::from_secs(grace.as_secs())
                 ),
             })
-        } else if platform.is_asked() && platform.will_not_return(id, now).is_none() {
+        } else if platform.is_asked()
+            && !self.policy.drain.contains(&id)
+            && platform.will_not_return(id, now).is_none()
+        {
             Some(Refused {
                 rule: Rule::MayReturn,
                 message: format!(
@@ -131,6 +134,19 @@ impl EngineState {
             let why = format!("broker {id} is overloaded: {}", diagnosis.message);
             if self.advice.iter().any(|advice| advice.broker == *id) {
                 return Some(Need::of(Remedy::LeadershipRelief, *id, why));
+            }
+            // What keeps leaderships for a moment is no reason to move data instead.
+            let passing = [
+                Rule::UnderReplicated,
+                Rule::UnknownLoad,
+                Rule::StaleData,
+                Rule::TooManyOverloaded,
+                Rule::TooManyUnhealthy,
+            ];
+            let passes = |rule: &str| passing.iter().any(|it| it.as_str() == rule);
+            if self.refusals.iter().any(|it| it.broker == Some(*id) && passes(it.rule)) {
+                let key = (Remedy::LeadershipRelief, *id);
+                return self.offers.contains_key(&key).then(|| Need::of(key.0, key.1, why));
             }
             let replicas_help =
                 matches!(diagnosis.resource, Some(Resource::Cpu | Resource::Network | Resource::Disk));

@@ -11,7 +11,7 @@ use crate::{
     execute::Treatment,
     load::{BrokerFacts, LoadLimits, Measured},
     loans,
-    remedy::{Remedy, demotion, moves, treatment},
+    remedy::{Remedy, demotion, moves, offers::Key, treatment},
 };
 
 /// A limit that is none.
@@ -97,6 +97,19 @@ impl EngineState {
         let full = (resource == Some(Resource::Disk)).then_some(broker);
         let facts = self.broker_facts(now, (remedy == Remedy::BrokerFailure).then_some(broker), full);
         let modelled = self.loads.instance(now, &facts, &limits)?;
+        let unknown = |rule, what: String| Refused { rule, message: format!("broker {broker}: {what}") };
+        if modelled.oldest <= self.changed_until {
+            let what = "the loads have not been read since the last treatment; the next reading lifts this";
+            return Err(unknown(Rule::StaleData, what.to_owned()));
+        }
+        if resource == Some(Resource::Cpu) && !modelled.gaps.without_cpu.is_empty() {
+            let brokers: Vec<String> = modelled.gaps.without_cpu.iter().map(ToString::to_string).collect();
+            let what = format!(
+                "the CPU use of brokers {} is not known; lifted by their next reports",
+                brokers.join(", ")
+            );
+            return Err(unknown(Rule::UnknownLoad, what));
+        }
         let refused = |shortfall: &Shortfall| Refused {
             rule: Rule::NoEligibleTarget,
             message: format!("broker {broker}: {}", shortfall.message),
@@ -135,7 +148,8 @@ impl EngineState {
             id,
             rack: self.brokers.get(&id).and_then(|info| info.rack.clone()),
             state: if dead == Some(id) { NodeState::Dead } else { NodeState::Alive },
-            takes: self.may_take(id) && !unfit.contains_key(&id),
+            takes: self.may_take(id) && !unfit.contains_key(&id) && !stale.contains(&id),
+            leads: self.may_lead(id),
             report: self.diagnostician.newest_report(id).filter(|_| !stale.contains(&id)).map(Measured::of),
             disk_limit_percent: if full == Some(id) { disk * BELOW } else { self.policy.max_disk },
         };
@@ -156,8 +170,23 @@ impl EngineState {
         self.in_service.contains(&id) && self.is_healthy(id) && !self.policy.drain.contains(&id)
     }
 
+    /// The rules of planning that may be broken only after something was planned.
+    pub(super) fn forbidden_now(&self, (remedy, broker): Key, now: Moment) -> Option<Refused> {
+        let moves =
+            matches!(remedy, Remedy::BrokerFailure | Remedy::Drain | Remedy::ReplicaRelief | Remedy::Refill);
+        let too_many = moves.then(|| self.not_too_many(broker, remedy).err()).flatten();
+        let waits = matches!(
+            remedy,
+            Remedy::Drain | Remedy::ReplicaRelief | Remedy::Refill | Remedy::LeadershipReturn
+        );
+        too_many.or_else(|| {
+            let seen = self.sure_topics(now).filter(|_| waits)?;
+            self.healing_first(broker, seen).err()
+        })
+    }
+
     /// Too many down, and it is no broker that is ill; too many hot, and it is room that is missing.
-    fn not_too_many(&self, broker: BrokerId, remedy: Remedy) -> Result<(), Refused> {
+    pub(super) fn not_too_many(&self, broker: BrokerId, remedy: Remedy) -> Result<(), Refused> {
         let diagnoses = self.diagnostician.diagnoses();
         let of = |state| diagnoses.iter().filter(move |(_, it)| it.state == state).map(|(id, _)| *id);
         let (all, down): (usize, Vec<BrokerId>) = (diagnoses.len(), of(BrokerState::Unhealthy).collect());

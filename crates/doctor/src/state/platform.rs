@@ -7,6 +7,7 @@ use doctorkafka_planner::Rule;
 use doctorkafka_wire::BrokerId;
 
 use super::EngineState;
+use crate::remedy::Remedy;
 use crate::{
     execute::{Control, Treatment},
     report::PlatformView,
@@ -36,8 +37,14 @@ impl EngineState {
 
     /// What people want of a running treatment, and whether others work on the cluster meanwhile.
     pub fn orders(&self, treatment: &Treatment, now: Moment) -> Control {
-        let others =
-            self.platform_forbids(now).map(|(rule, message)| format!("{}: {message}", rule.as_str()));
+        let too_many = || {
+            let cause = treatment.cause();
+            let remedy = Remedy::named(&cause.reason).filter(|_| treatment.moves().next().is_some())?;
+            let refused = self.not_too_many(cause.broker?, remedy).err()?;
+            Some((refused.rule, refused.message))
+        };
+        let forbidden = self.platform_forbids(now).or_else(too_many);
+        let others = forbidden.map(|(rule, message)| format!("{}: {message}", rule.as_str()));
         Control { others, ..self.control(treatment) }
     }
 

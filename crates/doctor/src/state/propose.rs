@@ -110,7 +110,10 @@ impl EngineState {
             return Ok(());
         }
         let unfit = self.misfit(&proposed.treatment, now);
-        let stale = mode == EffectiveMode::Auto && wall.duration_since(proposed.since).as_secs() >= FRESH;
+        // What waits is planned anew when it waits no more.
+        let stale = mode == EffectiveMode::Auto
+            && wall.duration_since(proposed.since).as_secs() >= FRESH
+            && self.reason_to_wait(now, wall, need.key).is_none();
         if let Some(why) = unfit.or_else(|| stale.then(|| "superseded: planned anew".to_owned())) {
             self.withdraw(need.key, &why, false);
             return self.begin_offer(need, mode, now, wall);
@@ -179,6 +182,7 @@ impl EngineState {
                 topic.partitions.iter().map(|p| ((topic.name.as_str(), p.partition), &p.replicas[..]))
             })
             .collect();
+        let unfit = self.diagnostician.platform().unfit_destinations(now);
         for change in treatment.changes() {
             let name = format!("{}-{}", change.topic, change.partition);
             let replicas = here.get(&(change.topic.as_str(), change.partition)).copied();
@@ -186,9 +190,15 @@ impl EngineState {
                 return Some(format!("expired: {name} has changed since it was planned"));
             }
             let mut added = change.to.iter().filter(|id| !change.from.contains(id));
-            if let Some(id) = added.find(|id| !self.may_take(**id)) {
+            if let Some(id) = added.find(|id| !self.may_take(**id) || unfit.contains_key(id)) {
                 return Some(format!(
                     "expired: {name} was to go to broker {id}, which is not fit to take it now"
+                ));
+            }
+            let handed_to = |id: &&BrokerId| change.from.first() != Some(*id) && change.from.contains(id);
+            if let Some(id) = change.to.first().filter(handed_to).filter(|id| !self.may_lead(**id)) {
+                return Some(format!(
+                    "expired: {name} was to be led by broker {id}, which is not fit to lead now"
                 ));
             }
         }

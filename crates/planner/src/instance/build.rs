@@ -80,7 +80,7 @@ impl Builder {
             }
         };
         self.positions.insert(id, position);
-        self.instance.brokers.push(Node { id, rack, state, takes: true, capacity });
+        self.instance.brokers.push(Node { id, rack, state, takes: true, leads: true, capacity });
         Ok(&mut self.instance.brokers[usize::from(position)])
     }
 

@@ -53,6 +53,8 @@ pub struct Node {
     pub state: NodeState,
     /// Whether it may be given replicas. One that may not, and lives, keeps what it has.
     pub takes: bool,
+    /// Whether it may be given leaderships.
+    pub leads: bool,
     /// What it has of each resource.
     pub capacity: Load,
 }

@@ -226,8 +226,11 @@ impl<'a> Planner<'a> {
         let holds = |broker: usize| !leaves(broker) && (dead_may_stay || instance.brokers[broker].is_alive());
         let may_hold: Vec<bool> = all.clone().map(holds).collect();
         let is_demoted = |broker: usize| matches!(remedy, Remedy::Demote(_)) && named[broker];
-        let leads =
-            |broker: usize| holds(broker) && instance.brokers[broker].is_alive() && !is_demoted(broker);
+        let leads = |broker: usize| {
+            let node = &instance.brokers[broker];
+            let refilled = named[broker] || !matches!(remedy, Remedy::Refill(_));
+            holds(broker) && node.is_alive() && node.leads && !is_demoted(broker) && refilled
+        };
         let may_lead: Vec<bool> = all.clone().map(leads).collect();
         let takes = |broker: &usize| {
             let node = &instance.brokers[*broker];

@@ -232,6 +232,7 @@ pub fn facts(brokers: i32) -> Vec<BrokerFacts> {
         rack: Some(format!("rack-{id}")),
         state: NodeState::Alive,
         takes: true,
+        leads: true,
         report: None,
         disk_limit_percent: 80.0,
     };
