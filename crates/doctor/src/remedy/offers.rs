@@ -94,6 +94,11 @@ impl Proposals {
         }
     }
 
+    /// What another doctor proposed, and this one has not considered yet, and since when.
+    pub fn inherited(&self) -> impl Iterator<Item = (&Key, &Treatment, Timestamp)> {
+        self.open.iter().map(|(key, (treatment, since))| (key, treatment, *since))
+    }
+
     /// A treatment that runs is given up. When a person wants that, it is not to be begun again.
     fn stop(&mut self, record: &ActionRecord) {
         let stop = record.treatment.as_ref().and_then(|detail| detail.stop.as_ref());

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::EngineState;
 use crate::{
-    DoctorReport,
+    DoctorReport, Proposed,
     report::{BrokerView, Counters, KafkaView},
     view::{Tally, figures, summary},
 };
@@ -64,11 +64,24 @@ impl EngineState {
             brokers,
             advice: self.advice.clone(),
             refusals: self.refusals.clone(),
-            proposals: self.offers.values().map(|offer| offer.proposed.clone()).collect(),
+            proposals: self.proposed(),
             treatment: self.treatment.clone(),
             actions: self.newest_actions(),
             counters: Counters { throttles_left: self.throttles_left(), ..self.counters.clone() },
         }
+    }
+
+    /// What this doctor proposes, and what the one before proposed until this one has considered it: who reads the reports
+    /// is not to take it for withdrawn.
+    fn proposed(&self) -> Vec<Arc<Proposed>> {
+        let own = self.offers.values().map(|offer| offer.proposed.clone());
+        let inherited = self.proposals.inherited().filter(|(key, ..)| !self.offers.contains_key(key));
+        let inherited = inherited.map(|((remedy, _), treatment, since)| {
+            let mode = remedy.mode(&self.policy);
+            let treatment = treatment.clone();
+            Arc::new(Proposed { treatment, why: Vec::new(), since, mode, rules: Vec::new() })
+        });
+        own.chain(inherited).collect()
     }
 
     /// Shared by all reports until there are newer ones: each may name thousands of partitions.

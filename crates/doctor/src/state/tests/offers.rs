@@ -151,6 +151,7 @@ fn a_new_leader_proposes_the_very_same() {
     let digest = offered(&mut world).unwrap().treatment.digest().to_owned();
     let log = world.written.clone();
     world.open(&log);
+    assert_eq!(offered(&mut world).unwrap().treatment.digest(), digest, "before it has considered anything");
     let told = world.seconds(10, ALL_CALM);
     assert_eq!(offered(&mut world).unwrap().treatment.digest(), digest);
     assert!(proposals(&told).is_empty() && ends(&told).is_empty(), "{told:?}");
@@ -232,4 +233,58 @@ fn silence_alone_moves_no_data() {
     world.seconds(200, WITHOUT_3);
     assert_eq!(refusals(&mut world), [""; 0]);
     assert_eq!(due(&world), None);
+}
+
+#[test]
+fn what_a_person_stops_is_not_begun_again() {
+    let mut world = demoting(EffectiveMode::Auto);
+    let demotion = due(&world).unwrap();
+    world.state.begun(&Task::New(demotion.clone()));
+    let stop = doctorkafka_wire::StopDecision {
+        ending: Outcome::Aborted,
+        rule: "Cancelled".into(),
+        message: "rejected by ann".into(),
+        restore: false,
+    };
+    let stopped = ActionRecord {
+        kind: ActionKind::Cancel,
+        outcome: Some(Outcome::Intended),
+        treatment: Some(Box::new(doctorkafka_wire::TreatmentDetail {
+            stop: Some(stop),
+            ..Default::default()
+        })),
+        ..crate::loans::tests::told(&demotion, Outcome::Aborted, wall(world.now))
+    };
+    let told = |outcome| crate::loans::tests::told(&demotion, outcome, wall(world.now));
+    let records = [told(Outcome::Intended), stopped, told(Outcome::Aborted)];
+    world.state.stepped(&records);
+    world.seconds(200, ALL_CALM);
+    assert_eq!((due(&world), offered(&mut world)), (None, None));
+    world.open(&records);
+    world.seconds(200, ALL_CALM);
+    assert_eq!((due(&world), offered(&mut world)), (None, None), "nor by another doctor");
+}
+
+#[test]
+fn a_broker_that_leads_without_being_preferred_is_demoted_too() {
+    let mut world = World::leading();
+    let mut topics = world.topics.clone().unwrap();
+    // Partition 1 has replicas 2, 3, 1, and 1 has led it since 2 was restarted.
+    topics[0].partitions[1].leader = Some(BrokerId(1));
+    world.topics = Some(topics);
+    demote(&mut world, EffectiveMode::Auto, &[1]);
+    world.seconds(5, ALL_CALM);
+    let demotion = due(&world).unwrap();
+    let change = demotion.changes().iter().find(|change| change.partition == 1).unwrap();
+    assert_eq!(change.to[0], BrokerId(3), "in an order that asks for another election");
+}
+
+#[test]
+fn what_is_approved_late_is_checked_again() {
+    let mut world = demoting(EffectiveMode::Approve);
+    let offer = offered(&mut world).unwrap();
+    decide(&mut world, offer.treatment.digest(), true);
+    // The heir of some is hot now.
+    world.seconds(10, &[30.0, 95.0, 30.0]);
+    assert_ne!(due(&world).map(|it| it.digest().to_owned()), Some(offer.treatment.digest().to_owned()));
 }
