@@ -1,8 +1,7 @@
 //! What was asked for: flags, each also an environment variable.
 
-use crate::security::SecurityArgs;
 use clap::{Parser, builder::FalseyValueParser};
-use doctorkafka_kafka::Connection;
+use doctorkafka_kafka::{Connection, SecurityFlags};
 use doctorkafka_wire::BrokerId;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -57,9 +56,9 @@ pub struct Args {
     )]
     pub kafka_brokers: Connection,
 
-    /// TLS and SASL.
+    /// TLS and SASL for publishing. The probe of the broker's own listener stays in plain text.
     #[command(flatten)]
-    pub security: SecurityArgs,
+    pub security: SecurityFlags,
 
     /// The topic that reports are published to.
     #[arg(long, env = "METRICS_TOPIC", value_name = "TOPIC", default_value = doctorkafka_wire::METRICS_TOPIC)]

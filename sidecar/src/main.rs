@@ -1,8 +1,9 @@
 //! The DoctorKafka collector: sits beside one Kafka broker, measures it, and publishes one report a second.
 //!
-//! How the code reads: [`args`] and [`security`] say what was asked for; [`broker`] finds the broker's process and watches over its
-//! life; [`measure`] turns `/proc` and cgroups into figures; [`probe`], [`scrape`] and [`simulate`] add what they know;
-//! [`run`] puts it together once per interval and hands it to the publisher; [`http`] and [`metrics`] show it locally.
+//! How the code reads: [`args`] says what was asked for, and [`security`] follows the connection's files; [`broker`] finds
+//! the broker's process and watches over its life; [`measure`] turns `/proc` and cgroups into figures; [`probe`], [`scrape`]
+//! and [`simulate`] add what they know; [`run`] puts it together once per interval and hands it to the publisher; [`http`]
+//! and [`metrics`] show it locally.
 //!
 //! The measuring loop waits for nothing that can hang: whatever may block (the disk, the network, a scan of `/proc`)
 //! runs beside it, one at a time, and the loop reports the newest result it has.

@@ -6,7 +6,7 @@ use crate::{
     broker::{Selector, Sight, identify, track},
     http::{self, Board},
     measure::{Sampler, watch_log_dirs},
-    probe, scrape,
+    probe, scrape, security,
     simulate::Simulator,
 };
 use anyhow::Context;
@@ -50,7 +50,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut sights = track(selector(&args), broker, port, args.interval, args.keep_going).await?;
     let mut probes = probe::watch_listener(args.probe.clone(), sights.clone(), args.interval);
     let publisher = Arc::new(ReportPublisher::start(&connection, &args.metrics_topic, broker)?);
-    let mut connections = args.security.watch(args.kafka_brokers.clone(), connection);
+    let mut connections = security::watch(args.security, args.kafka_brokers.clone(), connection);
     let simulator = args.simulate.then(|| Simulator::new(args.seed, broker, args.simulate_gaps));
     let simulator = simulator.map(|simulator| Arc::new(Mutex::new(simulator)));
     let board =
@@ -129,7 +129,7 @@ async fn needs(args: &Args) -> anyhow::Result<(BrokerId, Connection)> {
     };
     let connection = args.kafka_brokers.clone();
     let connection = match args.keep_going {
-        true => args.security.secure_in_time(connection).await,
+        true => security::secure_in_time(&args.security, connection).await,
         false => args.security.secure(connection)?,
     };
     Ok((broker, connection))

@@ -1,15 +1,7 @@
-//! How the sidecar's connection to Kafka is encrypted and authenticated: flags that name files, never a secret itself.
+//! The connection's files, which may come late and may change: certificates are renewed, passwords are rotated.
 
-use clap::Args;
-use doctorkafka_kafka::{
-    CertificatePem, Connection, ConnectionError, KeyPem, Sasl, SaslMechanism, Secret, Tls,
-};
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use doctorkafka_kafka::{Connection, SecurityFlags};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How often the files are read again.
@@ -18,188 +10,61 @@ const READ_AGAIN: Duration = Duration::from_secs(10);
 /// How often files that are waited for are looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The largest file that is read, bytes.
-const MAX_BYTES: u64 = 1024 * 1024;
-
-/// TLS and SASL for publishing. The probe of the broker's own listener stays in plain text.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "TLS and SASL")]
-pub struct SecurityArgs {
-    /// Encrypt the connection, and trust the authorities that the system trusts.
-    #[arg(long, env = "TLS", value_parser = clap::builder::FalseyValueParser::new())]
-    pub tls: bool,
-
-    /// Encrypt the connection, and trust the authorities in this PEM file instead; may be repeated.
-    #[arg(long, env = "TLS_CA", value_name = "FILE", value_delimiter = ',')]
-    pub tls_ca: Vec<PathBuf>,
-
-    /// The client certificate to show, PEM.
-    #[arg(long, env = "TLS_CERT", value_name = "FILE", requires = "tls_key")]
-    pub tls_cert: Option<PathBuf>,
-
-    /// Its private key, PEM, without a passphrase.
-    #[arg(long, env = "TLS_KEY", value_name = "FILE", requires = "tls_cert")]
-    pub tls_key: Option<PathBuf>,
-
-    /// How to authenticate: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
-    #[arg(long, env = "SASL_MECHANISM", value_name = "NAME", requires = "sasl_username")]
-    pub sasl_mechanism: Option<SaslMechanism>,
-
-    /// The user's name.
-    #[arg(long, env = "SASL_USERNAME", value_name = "NAME", requires = "sasl_password_file")]
-    pub sasl_username: Option<String>,
-
-    /// A file with the user's password in one line.
-    #[arg(long, env = "SASL_PASSWORD_FILE", value_name = "FILE", requires = "sasl_mechanism")]
-    pub sasl_password_file: Option<PathBuf>,
+/// The connection that the flags ask for, once their files are there and of use.
+pub async fn secure_in_time(flags: &SecurityFlags, plain: Connection) -> Connection {
+    let mut said = None;
+    loop {
+        let (flags, connection) = (flags.clone(), plain.clone());
+        let read = tokio::task::spawn_blocking(move || flags.secure(connection)).await;
+        let error = match read {
+            Ok(Ok(connection)) => return connection,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        if said.as_ref() != Some(&error) {
+            tracing::warn!("nothing is reported until this is right: {error}");
+            said = Some(error);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
-/// A file that cannot be used, by the flag that names it. Shows nothing of its content.
-#[derive(Debug, thiserror::Error)]
-pub enum SecurityError {
-    /// It cannot be read.
-    #[error("{flag}: cannot read {}: {error}", .path.display())]
-    Unreadable {
-        /// The flag.
-        flag: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// What it holds is of no use.
-    #[error("{flag}: {error}")]
-    Unusable {
-        /// The flag.
-        flag: &'static str,
-        /// What is wrong with which file.
-        error: ConnectionError,
-    },
-    /// A client certificate without TLS.
-    #[error(
-        "--tls-cert: a client certificate needs an encrypted connection; give --tls or --tls-ca FILE, too"
-    )]
-    CertificateWithoutTls,
+/// The same again and again, as the files may change: a certificate is renewed, a password is rotated. While they are
+/// of no use, the last good connection stays. The channel is closed at once when there are no files.
+pub fn watch(flags: SecurityFlags, plain: Connection, first: Connection) -> watch::Receiver<Connection> {
+    let (sender, receiver) = watch::channel(first);
+    if flags.reads_files() {
+        tokio::spawn(follow(flags, plain, sender));
+    }
+    receiver
 }
 
-impl SecurityArgs {
-    /// The connection as it is asked for. Reads the files.
-    ///
-    /// # Errors
-    /// See [`SecurityError`].
-    pub fn secure(&self, mut connection: Connection) -> Result<Connection, SecurityError> {
-        let unusable = |flag| move |error| SecurityError::Unusable { flag, error };
-        let trusted: Vec<_> =
-            self.tls_ca.iter().map(|path| pem("--tls-ca", path)).collect::<Result<_, _>>()?;
-        let tls = match trusted.as_slice() {
-            [] if self.tls => Some(Tls::trusting_the_system().map_err(unusable("--tls"))?),
-            [] => None,
-            trusted => Some(Tls::trusting(trusted).map_err(unusable("--tls-ca"))?),
+async fn follow(flags: SecurityFlags, plain: Connection, connections: watch::Sender<Connection>) {
+    let mut said = None;
+    loop {
+        tokio::time::sleep(READ_AGAIN).await;
+        let (flags, plain) = (flags.clone(), plain.clone());
+        let Ok(read) = tokio::task::spawn_blocking(move || flags.secure(plain)).await else {
+            continue;
         };
-        let tls = match (tls, &self.tls_cert, &self.tls_key) {
-            (Some(tls), Some(certificate), Some(key)) => {
-                let certificate = pem("--tls-cert", certificate)?;
-                let text = text("--tls-key", key)?;
-                let key = KeyPem { origin: key.display().to_string(), text: Secret::new(&text) };
-                Some(tls.with_client_certificate(&certificate, &key).map_err(unusable("--tls-cert"))?)
+        match read {
+            Ok(connection) => {
+                said = None;
+                connections.send_if_modified(|last| {
+                    let news = *last != connection;
+                    *last = connection;
+                    news
+                });
             }
-            (None, Some(_), _) => return Err(SecurityError::CertificateWithoutTls),
-            (tls, ..) => tls,
-        };
-        if let Some(tls) = tls {
-            connection = connection.with_tls(tls);
-        }
-        if let (Some(mechanism), Some(user), Some(path)) =
-            (self.sasl_mechanism, &self.sasl_username, &self.sasl_password_file)
-        {
-            let flag = "--sasl-password-file";
-            let password = Secret::from_line(text(flag, path)?.as_bytes());
-            let sasl = Sasl::new(mechanism, user, password.unwrap_or_else(|| Secret::new("")));
-            connection = connection.with_sasl(sasl.map_err(unusable(flag))?);
-        }
-        Ok(connection)
-    }
-
-    /// The same, tried again until the files are there and of use.
-    pub async fn secure_in_time(&self, plain: Connection) -> Connection {
-        let mut said = None;
-        loop {
-            let (security, connection) = (self.clone(), plain.clone());
-            let read = tokio::task::spawn_blocking(move || security.secure(connection)).await;
-            let error = match read {
-                Ok(Ok(connection)) => return connection,
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => error.to_string(),
-            };
-            if said.as_ref() != Some(&error) {
-                tracing::warn!("nothing is reported until this is right: {error}");
-                said = Some(error);
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    }
-
-    /// The same again and again, as the files may change: a certificate is renewed, a password is rotated. While they are
-    /// of no use, the last good connection stays. The channel is closed at once when there are no files.
-    pub fn watch(self, plain: Connection, first: Connection) -> watch::Receiver<Connection> {
-        let (sender, receiver) = watch::channel(first);
-        if self.reads_files() {
-            tokio::spawn(self.follow(plain, sender));
-        }
-        receiver
-    }
-
-    async fn follow(self, plain: Connection, connections: watch::Sender<Connection>) {
-        let mut said = None;
-        loop {
-            tokio::time::sleep(READ_AGAIN).await;
-            let (security, plain) = (self.clone(), plain.clone());
-            let Ok(read) = tokio::task::spawn_blocking(move || security.secure(plain)).await else {
-                continue;
-            };
-            match read {
-                Ok(connection) => {
-                    said = None;
-                    connections.send_if_modified(|last| {
-                        let news = *last != connection;
-                        *last = connection;
-                        news
-                    });
-                }
-                Err(error) => {
-                    let error = error.to_string();
-                    if said.as_ref() != Some(&error) {
-                        tracing::warn!("the last good certificates and password stay in use: {error}");
-                        said = Some(error);
-                    }
+            Err(error) => {
+                let error = error.to_string();
+                if said.as_ref() != Some(&error) {
+                    tracing::warn!("the last good certificates and password stay in use: {error}");
+                    said = Some(error);
                 }
             }
         }
     }
-
-    fn reads_files(&self) -> bool {
-        !self.tls_ca.is_empty() || self.tls_cert.is_some() || self.sasl_password_file.is_some()
-    }
-}
-
-fn pem(flag: &'static str, path: &Path) -> Result<CertificatePem, SecurityError> {
-    Ok(CertificatePem { origin: path.display().to_string(), text: text(flag, path)? })
-}
-
-fn text(flag: &'static str, path: &Path) -> Result<String, SecurityError> {
-    let read = || {
-        let mut text = String::new();
-        // One byte more than allowed tells a file that is too large from one that just fits.
-        File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-        match text.len() as u64 {
-            0 => Err(io::Error::other("it is empty")),
-            length if length > MAX_BYTES => {
-                Err(io::Error::other(format!("it is larger than {MAX_BYTES} bytes")))
-            }
-            _ => Ok(text),
-        }
-    };
-    read().map_err(|error| SecurityError::Unreadable { flag, path: path.to_owned(), error })
 }
 
 #[cfg(test)]
@@ -212,30 +77,7 @@ mod tests {
     #[derive(Parser)]
     struct Program {
         #[command(flatten)]
-        security: SecurityArgs,
-    }
-
-    fn parse(flags: &[&str]) -> Result<SecurityArgs, clap::Error> {
-        Program::try_parse_from([&["program"], flags].concat()).map(|program| program.security)
-    }
-
-    fn secured(flags: &[&str]) -> Result<Connection, SecurityError> {
-        parse(flags).unwrap().secure(Connection::new("kafka:9093", "test").unwrap())
-    }
-
-    #[test]
-    fn flags_that_belong_together_are_demanded_together() {
-        for flags in [
-            ["--tls-cert", "user.crt"],
-            ["--tls-key", "user.key"],
-            ["--sasl-mechanism", "PLAIN"],
-            ["--sasl-username", "doctor"],
-            ["--sasl-password-file", "password"],
-            ["--sasl-mechanism", "GSSAPI"],
-        ] {
-            assert!(parse(&flags).is_err(), "{flags:?}");
-        }
-        assert!(!parse(&[]).unwrap().reads_files());
+        security: SecurityFlags,
     }
 
     #[tokio::test]
@@ -243,59 +85,15 @@ mod tests {
         let certificates = Certificates::generate("prod-ca").unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.crt");
-        let security = parse(&["--tls-ca", path.to_str().unwrap()]).unwrap();
+        let flags = ["program", "--tls-ca", path.to_str().unwrap()];
+        let flags = Program::try_parse_from(flags).unwrap().security;
         let plain = Connection::new("kafka:9093", "test").unwrap();
         let write = async {
             tokio::task::yield_now().await;
             fs::write(&path, &certificates.authority).unwrap();
         };
-        let both = async { tokio::join!(security.secure_in_time(plain.clone()), write).0 };
+        let both = async { tokio::join!(secure_in_time(&flags, plain.clone()), write).0 };
         let connection = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
-        assert_eq!(connection, security.secure(plain).unwrap());
-    }
-
-    #[test]
-    fn files_make_the_connection() {
-        let certificates = Certificates::generate("prod-ca").unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let put = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            fs::write(&path, text).unwrap();
-            path.to_str().unwrap().to_owned()
-        };
-        let ca = put("ca.crt", &certificates.authority);
-        let certificate = put("user.crt", &certificates.client.certificate);
-        let key = put("user.key", &certificates.client.key);
-        let password = put("password", "hunter2\n");
-        let mutual = ["--tls-ca", &ca, "--tls-cert", &certificate, "--tls-key", &key];
-        let user = ["--sasl-mechanism", "scram-sha-512", "--sasl-username", "doctor", "--sasl-password-file"];
-        let sasl = [&user[..], &[&password]].concat();
-
-        assert_eq!(secured(&[]).unwrap(), Connection::new("kafka:9093", "test").unwrap());
-        assert!(parse(&sasl).unwrap().reads_files());
-        let both = secured(&[&mutual[..], &sasl].concat()).unwrap();
-        assert!(both != secured(&mutual).unwrap() && both != secured(&sasl).unwrap());
-        assert!(!format!("{both:?}").contains("hunter2"));
-
-        let second = put("second.crt", &Certificates::generate("other-ca").unwrap().authority);
-        let two = secured(&["--tls-ca", &ca, "--tls-ca", &second]).unwrap();
-        assert!(two != secured(&["--tls-ca", &ca]).unwrap(), "several authorities");
-
-        let wrong = put("wrong", "hunter3 is not PEM");
-        let missing = folder.path().join("missing");
-        let missing = missing.to_str().unwrap();
-        let swapped = ["--tls-ca", &ca, "--tls-cert", &certificate, "--tls-key", &wrong];
-        for (flags, said) in [
-            (&["--tls-ca", missing][..], format!("--tls-ca: cannot read {missing}: No such file")),
-            (&["--tls-ca", &wrong], format!("--tls-ca: {wrong}: there is no certificate in PEM in it")),
-            (&mutual[2..], "give --tls or --tls-ca FILE, too".to_owned()),
-            (&swapped, format!("--tls-cert: {wrong}: there is no private key in PEM in it")),
-            (&[&user[..], &[missing]].concat(), format!("--sasl-password-file: cannot read {missing}: ")),
-        ] {
-            let error = secured(flags).unwrap_err();
-            let shown = format!("{error} {error:?}");
-            assert!(shown.contains(&said), "{shown}\n  instead of\n{said}");
-            assert!(!shown.contains("hunter"), "{shown}");
-        }
+        assert_eq!(connection, flags.secure(plain).unwrap());
     }
 }

@@ -17,6 +17,7 @@ mod admin;
 mod client;
 mod connection;
 mod election;
+mod flags;
 mod follow;
 mod log;
 mod publisher;
@@ -33,6 +34,7 @@ pub use admin::{
 };
 pub use connection::{Connection, ConnectionError};
 pub use election::{GroupElection, Standing};
+pub use flags::{SecurityError, SecurityFlags};
 pub use log::{ActionLogReader, ActionLogWriter, AppendError, LogEvent, NoteError, OpenError, note};
 pub use publisher::{PublisherError, PublisherStats, ReportPublisher, partition_for};
 pub use reports::{MetricsEvent, ReportReader, Skip};

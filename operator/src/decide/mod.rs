@@ -2,11 +2,11 @@
 
 mod treatments;
 
-use crate::{cli::UsageError, plan::SecurityArguments};
+use crate::cli::UsageError;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use doctorkafka_doctor::{Vote, refused_decision};
-use doctorkafka_kafka::{ActionLogReader, Connection, LogEvent, note};
+use doctorkafka_kafka::{ActionLogReader, Connection, LogEvent, SecurityFlags, note};
 use doctorkafka_wire::{ACTIONS_LOG_TOPIC, ActionKind, ActionRecord, Outcome};
 use jiff::Timestamp;
 use std::{
@@ -42,7 +42,7 @@ pub struct ClusterArguments {
     pub actions_log: String,
     /// How to connect.
     #[command(flatten)]
-    pub security: SecurityArguments,
+    pub security: SecurityFlags,
 }
 
 /// A decision about a treatment.

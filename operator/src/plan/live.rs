@@ -1,7 +1,6 @@
 //! A live cluster as an instance: two looks at it, and whatever the sidecars tell meanwhile. Everything that is asked here
 //! only reads.
 
-use super::security::SecurityArguments;
 use crate::cli::UsageError;
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -9,7 +8,7 @@ use doctorkafka_diagnosis::Moment;
 use doctorkafka_doctor::load::{
     self, BrokerFacts, Gaps, LoadLimits, LoadModel, LoadSnapshot, Measured, Registered,
 };
-use doctorkafka_kafka::{Admin, Connection, MetricsEvent, ReportReader};
+use doctorkafka_kafka::{Admin, Connection, MetricsEvent, ReportReader, SecurityFlags};
 use doctorkafka_planner::{Instance, NodeState};
 use doctorkafka_wire::{ACTIONS_LOG_TOPIC, BrokerId, METRICS_TOPIC};
 use std::{
@@ -53,7 +52,7 @@ pub struct LiveArguments {
 
     /// How to connect.
     #[command(flatten)]
-    pub security: SecurityArguments,
+    pub security: SecurityFlags,
 }
 
 fn sample(text: &str) -> Result<Duration, String> {

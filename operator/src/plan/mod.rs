@@ -4,12 +4,10 @@
 mod input;
 mod live;
 mod output;
-mod security;
 mod summary;
 
 pub use input::read_instance;
 pub use live::LiveArguments;
-pub use security::SecurityArguments;
 
 use crate::cli::UsageError;
 use anyhow::bail;
