@@ -274,23 +274,11 @@ impl Engine {
         match ended {
             Some(Ended::Done { .. }) => info!(policy, "done: {}", therapy.sentence),
             Some(Ended::Swept { .. }) => info!(policy, "done: {}", therapy.sentence),
-            Some(Ended::GivenUp { why, .. }) => {
-                warn!(policy, "given up: {}: {why}", therapy.sentence);
-                self.state.hold_off(self.clock.now(), true);
-            }
-            Some(Ended::Refused(hold)) => {
-                warn!(policy, "not begun: {}: {hold}", therapy.sentence);
-                self.state.hold_off(self.clock.now(), true);
-            }
-            Some(Ended::Interrupted(hold)) => {
-                warn!(policy, "interrupted: {}: {hold}", therapy.sentence);
-                self.state.hold_off(self.clock.now(), false);
-            }
+            Some(Ended::GivenUp { why, .. }) => warn!(policy, "given up: {}: {why}", therapy.sentence),
+            Some(Ended::Refused(hold)) => warn!(policy, "not begun: {}: {hold}", therapy.sentence),
+            Some(Ended::Interrupted(hold)) => warn!(policy, "interrupted: {}: {hold}", therapy.sentence),
             Some(Ended::Fenced) => {}
-            None => {
-                error!(policy, "the task of a treatment has failed: {}", therapy.sentence);
-                self.state.hold_off(self.clock.now(), false);
-            }
+            None => error!(policy, "the task of a treatment has failed: {}", therapy.sentence),
         }
     }
 

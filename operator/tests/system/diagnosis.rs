@@ -92,6 +92,7 @@ async fn an_overloaded_broker_is_told_with_advice_and_its_recovery() {
     let actions = world
         .actions_until("the recovery in the log", |a| !of_kind(a, ActionKind::Recovered, Some(2)).is_empty())
         .await;
+    assert_eq!(world.actions_by_console().await, actions, "any consumer reads the same");
     let alert = of_kind(&actions, ActionKind::AlertOverload, Some(2));
     assert_eq!(alert.len(), 1, "{actions:#?}");
     assert_eq!(alert[0].message, "CPU usage 95% > 80%");

@@ -13,7 +13,7 @@ use std::{
 
 use doctorkafka_kafka::{Admin, ClusterAdmin, ConfigResource, Connection, TopicInfo};
 use doctorkafka_testbed::wait_until;
-use doctorkafka_wire::{BrokerId, Outcome};
+use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Outcome};
 
 use crate::{
     treatment::{PARTITIONS, check, ends, produce},
@@ -78,6 +78,22 @@ async fn is_unthrottled(world: &World, brokers: &[i32]) -> bool {
         && configs.values().flat_map(|values| values.keys()).all(|name| !name.contains("throttled"))
 }
 
+/// Waits until the last treatment of this remedy has ended: what people ask for next would cancel it.
+async fn until_ended(world: &World, remedy: &str) {
+    let what = format!("the treatment {remedy} to end");
+    let has_ended = |actions: &[ActionRecord]| {
+        let whole =
+            || actions.iter().filter(|a| a.kind == ActionKind::ReassignPartitions && a.step.is_none());
+        let is_of = |a: &&ActionRecord| {
+            let plan = a.treatment.as_ref().and_then(|detail| detail.plan.as_ref());
+            a.outcome == Some(Outcome::Intended) && plan.is_some_and(|plan| plan.cause.reason == remedy)
+        };
+        let ends = |begun: &ActionRecord| whole().rfind(|a| a.digest == begun.digest) != Some(begun);
+        whole().rfind(is_of).is_some_and(ends)
+    };
+    world.actions_until(&what, has_ended).await;
+}
+
 fn policy(world: &World, more: &str) -> PathBuf {
     world.policy(&format!(
         "{{}}\n  mode: Auto\n  remedies: {{brokerFailure: {{healAfter: 5s}}}}\n  \
@@ -99,6 +115,7 @@ async fn a_lost_broker_is_healed_refilled_and_drained_and_another_demoted() {
     world.kill_sidecar(4).await;
     world.kafka.kill(4).await.unwrap();
     until(&world, "the lost broker to be healed", 4, |holds, _| holds == 0).await;
+    until_ended(&world, "BrokerFailure").await;
     until_unthrottled(&world, &[1, 2, 3]).await;
 
     // It comes back with an empty disk.
@@ -111,18 +128,23 @@ async fn a_lost_broker_is_healed_refilled_and_drained_and_another_demoted() {
     world.kafka.start(4).await.unwrap();
     world.start_sidecar(4);
     until(&world, "the returned broker to be refilled", 4, |holds, leads| holds >= 12 && leads > 0).await;
+    until_ended(&world, "Refill").await;
 
     policy(&world, "\n  drain: {brokers: [4]}");
     until(&world, "the broker to be drained", 4, |holds, _| holds == 0).await;
+    until_ended(&world, "Drain").await;
     policy(&world, "\n  drain: {brokers: [4]}\n  demote: {brokers: [1]}");
     until(&world, "the other to be demoted", 1, |holds, leads| holds > 0 && leads == 0).await;
+    until_ended(&world, "Demotion").await;
     policy(&world, "\n  drain: {brokers: [4]}");
     until(&world, "it to lead again", 1, |_, leads| leads > 0).await;
+    until_ended(&world, "LeadershipReturn").await;
 
     stop.store(true, Ordering::Relaxed);
     let written = writing.await.unwrap();
     assert_eq!(written.len(), usize::try_from(PARTITIONS).unwrap());
-    let actions = world.actions_until("five treatments to end", |actions| ends(actions).len() >= 5).await;
+    let actions = world.actions().await;
+    assert!(ends(&actions).len() >= 5, "{actions:#?}");
     assert!(ends(&actions).iter().all(|end| *end == Outcome::Done), "{:?}", ends(&actions));
     until_unthrottled(&world, &[1, 2, 3, 4]).await;
     // What was begun last was to make what is now.

@@ -12,8 +12,15 @@ use std::{
 
 use doctorkafka_testbed::{KafkaCluster, Process, free_port, wait_until};
 use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId};
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+};
 use serde_json::Value;
 use tokio::process::Command;
+
+const LOG: &str = "_doctor_actions_log";
 
 /// Every test's own cluster. Everything in it ends when it is dropped.
 pub struct World {
@@ -90,12 +97,22 @@ impl World {
         Doctor::start(name, &self.policy("{}"), self.folder.path())
     }
 
-    /// Every record of the actions log, by Kafka's own console consumer at isolation level read_committed.
+    /// Every committed record of the actions log.
     pub async fn actions(&self) -> Vec<ActionRecord> {
+        let bootstrap = self.kafka.bootstrap();
+        tokio::task::spawn_blocking(move || read_log(&bootstrap)).await.unwrap()
+    }
+
+    /// Every record of the actions log, by Kafka's own console consumer at isolation level read_committed.
+    pub async fn actions_by_console(&self) -> Vec<ActionRecord> {
         let mut command = self.kafka.tool("org.apache.kafka.tools.consumer.ConsoleConsumer");
-        command
-            .args(["--bootstrap-server", &self.kafka.bootstrap(), "--topic", "_doctor_actions_log"])
-            .args(["--from-beginning", "--isolation-level", "read_committed", "--timeout-ms", "8000"]);
+        command.args(["--bootstrap-server", &self.kafka.bootstrap(), "--topic", LOG]).args([
+            "--from-beginning",
+            "--isolation-level",
+            "read_committed",
+            "--timeout-ms",
+            "8000",
+        ]);
         let output = command.output().await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         // Kafka's logging goes to the same place.
@@ -103,7 +120,7 @@ impl World {
         records.map(|line| ActionRecord::decode(line.as_bytes()).unwrap()).collect()
     }
 
-    /// Waits until the actions log, read by Kafka's own consumer, has records that satisfy `enough`.
+    /// Waits until the actions log has records that satisfy `enough`.
     pub async fn actions_until(
         &self,
         what: &str,
@@ -289,6 +306,30 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+}
+
+/// Reads the log to its end as it is now; nothing of it when there is no log, or Kafka does not answer for long.
+fn read_log(bootstrap: &str) -> Vec<ActionRecord> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "reader")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    let mut all = TopicPartitionList::new();
+    all.add_partition_offset(LOG, 0, Offset::Beginning).unwrap();
+    consumer.assign(&all).unwrap();
+    let (begin, mut records) = (Instant::now(), Vec::new());
+    while begin.elapsed() < Duration::from_secs(20) {
+        match consumer.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => records.push(ActionRecord::decode(message.payload().unwrap()).unwrap()),
+            Some(Err(KafkaError::PartitionEOF(_))) => return records,
+            Some(Err(_)) | None => {}
+        }
+    }
+    Vec::new()
 }
 
 /// Records about one broker, or about none, of one kind.

@@ -1,9 +1,13 @@
 //! Which treatment is due, and what is known of the one under way.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use doctorkafka_api::EffectiveMode;
 use doctorkafka_diagnosis::{BrokerState, Moment};
+use doctorkafka_kafka::TopicInfo;
 use doctorkafka_planner::{Refused, Rule};
 use doctorkafka_wire::{ActionRecord, BrokerId};
 use jiff::Timestamp;
@@ -19,15 +23,19 @@ use crate::{
     report::{TreatmentEnd, TreatmentView},
 };
 
-/// Between a treatment that was interrupted and the next try, and after one that was refused: each refusal is a record.
-const AFTER_INTERRUPTION: Duration = Duration::from_secs(10);
-const AFTER_REFUSAL: Duration = Duration::from_secs(60);
+/// Between a treatment that was interrupted, refused or given up and the next try.
+const PAUSE: Duration = Duration::from_secs(10);
 
-/// The longest pause, as a power of two of the shortest: an hour.
-const MOST_DOUBLINGS: u32 = 6;
+/// The longest pause, as a power of two of the shortest: some 43 minutes. Each refusal is a record.
+const MOST_DOUBLINGS: u32 = 8;
 
-/// Brokers learn of changes one after the other, and any of them may be asked next.
+/// So long after its pause a treatment that was refused is tried with nothing to hold against it.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+
+/// Brokers learn of changes one after the other, and any of them may be asked next: usually at once, and seconds later
+/// where one has many replicas to delete first.
 const SETTLE: Duration = Duration::from_millis(500);
+const LAG: Duration = Duration::from_secs(30);
 
 impl EngineState {
     /// What to carry out now, when nothing is under way: first a treatment that another doctor began, then what ended
@@ -53,7 +61,7 @@ impl EngineState {
         self.sure_topics(now)?;
         let (proposed, by) = self
             .wanted()
-            .find(|(key, ..)| self.reason_to_wait(now, wall, *key).is_none())
+            .find(|(key, ..)| !self.is_paused(key, now) && self.reason_to_wait(now, wall, *key).is_none())
             .map(|(_, proposed, by)| (proposed, by))?;
         Some((Task::New(proposed.treatment.clone()), Author { approved_by: by, ..author }))
     }
@@ -83,8 +91,19 @@ impl EngineState {
     /// A task has ended; `None` when it failed in itself. Of a treatment that is over, what is left is remembered.
     pub fn ended(&mut self, task: &Task, how: Option<&Ended>, now: Moment) {
         self.distrust_topics(now + SETTLE);
-        if matches!(how, Some(Ended::Done { .. })) {
-            self.failures = 0;
+        let cause = task.treatment().cause();
+        let key = Remedy::named(&cause.reason).zip(cause.broker);
+        let wanted = self.control(task.treatment()).cancel.is_none();
+        match (how, key) {
+            (Some(Ended::Done { .. }), _) => {
+                self.outdated = Some((now + LAG, task.treatment().changes().to_vec()));
+                self.pauses.retain(|paused, _| Some(*paused) != key);
+            }
+            // What people want stopped has not failed.
+            (Some(Ended::GivenUp { .. }), _) if !wanted => {}
+            (Some(Ended::GivenUp { .. } | Ended::Refused(_)), Some(key)) => self.pause(key, now),
+            (Some(Ended::Swept { .. } | Ended::Fenced), _) => {}
+            _ => self.hold_off = Some(now + PAUSE),
         }
         let left = match how {
             Some(Ended::Done { owed } | Ended::GivenUp { owed, .. }) => owed.clone(),
@@ -165,12 +184,30 @@ impl EngineState {
         self.treatment = treatment;
     }
 
-    /// The last treatment was interrupted, or, when it was `refused`, not begun.
     /// What fails again and again is tried more and more seldom.
-    pub fn hold_off(&mut self, now: Moment, refused: bool) {
-        let pause = if refused { AFTER_REFUSAL * (1 << self.failures) } else { AFTER_INTERRUPTION };
-        self.failures = if refused { (self.failures + 1).min(MOST_DOUBLINGS) } else { self.failures };
-        self.hold_off = Some(now + pause);
+    fn pause(&mut self, key: Key, now: Moment) {
+        self.pauses.retain(|_, (_, until)| now < *until + FORGOTTEN);
+        let failures = self.pauses.get(&key).map_or(0, |(failures, _)| failures + 1).min(MOST_DOUBLINGS);
+        self.pauses.insert(key, (failures, now + PAUSE * (1 << failures)));
+    }
+
+    fn is_paused(&self, key: &Key, now: Moment) -> bool {
+        self.pauses.get(key).is_some_and(|(_, until)| now < *until)
+    }
+
+    /// Whether these topics were told by a broker that has not yet heard of what a treatment has done.
+    pub(super) fn are_outdated(&self, topics: &[TopicInfo], now: Moment) -> bool {
+        let Some((_, changes)) = self.outdated.as_ref().filter(|(until, _)| now < *until) else {
+            return false;
+        };
+        let before: BTreeMap<(&str, i32), &[BrokerId]> = changes
+            .iter()
+            .map(|change| ((change.topic.as_str(), change.partition), change.from.as_slice()))
+            .collect();
+        let mut partitions = topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
+        partitions.any(|(topic, partition)| {
+            before.get(&(topic.name.as_str(), partition.partition)) == Some(&partition.replicas.as_slice())
+        })
     }
 
     /// Records of a treatment are in the log.

@@ -65,6 +65,7 @@ impl EngineState {
                 self.topics_error = outcome.err();
                 self.changed = true;
             }
+            Sight::Topics { topics, .. } if self.are_outdated(&topics, now) => {}
             Sight::Topics { at, topics } => {
                 // Figures that were unknown are worth to be published; others can wait for their turn.
                 self.changed |= self.topics.is_none();

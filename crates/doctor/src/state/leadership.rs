@@ -59,7 +59,8 @@ impl EngineState {
                 self.unswept = recovery.ended().map(|ended| (ended.clone(), ended.owed().clone())).collect();
                 (self.recovery, self.loans, self.proposals) = (recovery, loans, proposals);
                 self.votes = votes;
-                (self.hold_off, self.failures) = (None, 0);
+                (self.hold_off, self.outdated) = (None, None);
+                self.pauses.clear();
                 self.offers.clear();
                 self.withdrawn.clear();
                 // Saturating, for anyone may have written anything to the log before.

@@ -27,7 +27,7 @@ use std::{
 use doctorkafka_diagnosis::{BrokerState, Diagnostician, Moment, Reason, Resource};
 use doctorkafka_kafka::BrokerInfo;
 use doctorkafka_planner::Refused;
-use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, Severity};
+use doctorkafka_wire::{ActionKind, ActionRecord, BrokerId, PartitionChange, Severity};
 use jiff::Timestamp;
 
 use crate::{
@@ -96,10 +96,12 @@ pub(crate) struct EngineState {
     gone: BTreeMap<BrokerId, (Moment, Timestamp)>,
     /// The treatment that is being carried out.
     treatment: Option<TreatmentView>,
-    /// No treatment is begun before this moment, because the last one was not begun or was interrupted.
+    /// No treatment is begun before this moment, because the last one was interrupted.
     hold_off: Option<Moment>,
-    /// Treatments that were refused or given up since one was done.
-    failures: u32,
+    /// How often in a row a treatment was refused or given up, and when it may be tried again.
+    pauses: BTreeMap<Key, (u32, Moment)>,
+    /// What the last treatment has changed. Until this moment, topics that are as before it are out of date.
+    outdated: Option<(Moment, Vec<PartitionChange>)>,
     /// The log does not yet say that this doctor leads.
     to_announce: bool,
     actions: VecDeque<ActionRecord>,
@@ -148,7 +150,8 @@ impl EngineState {
             gone: BTreeMap::new(),
             treatment: None,
             hold_off: None,
-            failures: 0,
+            pauses: BTreeMap::new(),
+            outdated: None,
             to_announce: false,
             actions: VecDeque::new(),
             shown_actions: None,

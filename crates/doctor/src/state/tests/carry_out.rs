@@ -79,14 +79,40 @@ fn without_auto_nothing_is_due() {
 }
 
 #[test]
-fn a_treatment_that_did_not_begin_is_not_tried_again_at_once() {
+fn what_did_not_begin_is_not_tried_again_at_once_and_more_and_more_seldom() {
     let mut world = hot();
-    for (refused, seconds) in [(false, 11), (true, 61)] {
-        world.state.hold_off(world.now, refused);
-        assert_eq!(due(&world), None);
-        world.seconds(seconds, HOT);
-        assert!(due(&world).is_some());
+    let task = Task::New(due(&world).unwrap());
+    let refused = Ended::Refused(Hold { rule: ExecutionRule::Drift, message: "has changed".to_owned() });
+    let interrupted =
+        Ended::Interrupted(Hold { rule: ExecutionRule::Unknown, message: "no answer".to_owned() });
+    for (how, seconds) in
+        [(&interrupted, 10), (&refused, 10), (&interrupted, 10), (&refused, 20), (&refused, 40)]
+    {
+        world.state.ended(&task, Some(how), world.now);
+        world.seconds(seconds - 1, HOT);
+        assert_eq!(due(&world), None, "{how:?} {seconds}");
+        world.seconds(2, HOT);
+        assert!(due(&world).is_some(), "{how:?} {seconds}");
     }
+}
+
+#[test]
+fn topics_as_they_were_before_a_treatment_are_out_of_date() {
+    let mut world = hot();
+    let treatment = due(&world).unwrap();
+    let before = world.topics.clone().unwrap();
+    world.state.ended(&Task::New(treatment.clone()), Some(&Ended::Done { owed: Vec::new() }), world.now);
+    assert!(world.state.are_outdated(&before, world.now));
+    assert!(
+        !world.state.are_outdated(&before, world.now + Duration::from_secs(30)),
+        "it may have been put back"
+    );
+    let mut after = before;
+    for change in treatment.changes() {
+        let topic = after.iter_mut().find(|topic| topic.name == change.topic).unwrap();
+        topic.partitions[usize::try_from(change.partition).unwrap()].replicas = change.to.clone();
+    }
+    assert!(!world.state.are_outdated(&after, world.now));
 }
 
 /// The rules that forbid the beginning of any treatment: with each, nothing is due, and the refusal says why.
@@ -172,6 +198,7 @@ fn ends_of_treatments_are_counted_and_what_is_left_of_them_is_taken_away_later()
     world.state.begun(&task);
     assert_eq!(sweep(&world), None, "one at a time");
     world.state.ended(&task, Some(&Ended::Interrupted(hold())), world.now);
+    world.seconds(11, HOT);
     let task = sweep(&world).unwrap();
     world.state.begun(&task);
     world.state.ended(&task, Some(&Ended::Swept { left: vec![] }), world.now);
