@@ -10,9 +10,9 @@ use axum::{
     http::{Request, StatusCode},
     response::Response,
 };
-use common::{action, broker, fleet_of, full_report, healthy, insert, overloaded, report};
+use common::{action, broker, fleet_of, full_report, healthy, insert, overloaded, proposed, report};
 use doctorkafka_diagnosis::{BrokerState, Reason};
-use doctorkafka_doctor::{Advice, Refusal, Role};
+use doctorkafka_doctor::{Advice, Proposed, Refusal, Role};
 use doctorkafka_operator::{fleet::Fleet, http::dashboard_router};
 use doctorkafka_wire::{ActionKind, BrokerId, LeadershipMove};
 use futures::{Stream, StreamExt};
@@ -71,6 +71,8 @@ async fn shows_everything_the_report_says() {
         "orders-4",
         "moving the leadership of 7 partitions, 3 of 7 partitions done; waits: Paused",
         "digest 55b6b6c0f20e<",
+        "moving 1 partition (1.5 MB); broker 2 is overloaded: CPU usage 95% &gt; 80%; waits for approval",
+        "<code>replicas-2-7</code>: [2, 1] → [3, 1]; takes 12% of its CPU along",
         "2 of 3 brokers are overloaded (limit 50%)",
         "TooManyHot",
         "ALERT_OVERLOAD",
@@ -103,6 +105,7 @@ async fn text_from_outside_is_escaped_wherever_it_stands() {
             to: BrokerId(2),
         }],
     }];
+    evil.proposals = vec![Arc::new(Proposed { why: vec![EVIL.to_owned()], ..proposed(EVIL, EVIL) })];
     evil.refusals = vec![Refusal { broker: None, rule: "SomeRule", message: EVIL.to_owned() }];
     evil.actions = Arc::from([action(ActionKind::Refused, 1, EVIL)]);
     let (fleet, _engine) = fleet_of(evil);
@@ -115,7 +118,7 @@ async fn text_from_outside_is_escaped_wherever_it_stands() {
     for html in [page(&fleet).await, pushed] {
         assert!(!html.contains("<script>"), "an opened script: {html}");
         assert!(!html.contains("<img"), "an opened image: {html}");
-        assert!(html.matches("&lt;script&gt;").count() >= 11, "not everything was shown: {html}");
+        assert!(html.matches("&lt;script&gt;").count() >= 14, "not everything was shown: {html}");
     }
 }
 

@@ -3,16 +3,14 @@
 use super::{
     brokers,
     figures::{age, clock, sign, unknown},
+    treatments,
 };
 use crate::fleet::PolicyView;
 use doctorkafka_diagnosis::BrokerState;
-use doctorkafka_doctor::{Advice, DoctorReport, KafkaView, Refusal, Role, Summary, TreatmentView};
+use doctorkafka_doctor::{DoctorReport, KafkaView, Role, Summary};
 use doctorkafka_wire::{ActionRecord, Outcome, Severity};
 use jiff::Timestamp;
 use maud::{Markup, html};
-
-/// Partitions listed under one piece of advice; the actions log and the API have all of them.
-const MAX_MOVES: usize = 100;
 
 /// The section's anchor. By position, because a policy's name may hold anything.
 pub(super) fn anchor(index: usize) -> String {
@@ -52,8 +50,8 @@ pub(super) fn section(policy: &PolicyView, index: usize, now: Timestamp) -> Mark
                     (facts(report, now))
                     (tiles(&report.summary))
                     (brokers::table(&report.brokers, now))
-                    (treatment(report.treatment.as_ref()))
-                    (advice(&report.advice, &report.refusals))
+                    (treatments::list(report.treatment.as_ref(), &report.proposals, now))
+                    (treatments::advice(&report.advice, &report.refusals))
                     (actions(&report.actions, now))
                 }
                 None => p.empty { "No engine runs for this policy." },
@@ -126,56 +124,6 @@ fn tiles(summary: &Summary) -> Markup {
                 li class=(format!("tile {}{}", super::figures::class(state), if count == 0 { " none" } else { "" })) {
                     strong { (count) } " "
                     span { span aria-hidden="true" { (sign(state)) " " } (state.as_str().to_uppercase()) }
-                }
-            }
-        }
-    }
-}
-
-fn treatment(treatment: Option<&TreatmentView>) -> Markup {
-    html! {
-        @if let Some(treatment) = treatment {
-            h3 { "Treatment" }
-            p.treatment {
-                strong { "Under way: " } (treatment.message) ", " (treatment.done) " of " (treatment.partitions) " partitions done"
-                @if let Some(hold) = &treatment.hold { "; waits: " (hold) }
-                " " span.rule { "digest " (treatment.digest.get(..12).unwrap_or(&treatment.digest)) }
-            }
-        }
-    }
-}
-
-fn advice(advice: &[Advice], refusals: &[Refusal]) -> Markup {
-    html! {
-        @if !advice.is_empty() || !refusals.is_empty() {
-            h3 { "Advice" }
-            ul.advice {
-                @for item in advice {
-                    li {
-                        p { strong { "Advice: " } (item.message) }
-                        @if !item.moves.is_empty() {
-                            details {
-                                summary { "Partitions (" (item.moves.len()) ")" }
-                                ul.moves {
-                                    @for step in item.moves.iter().take(MAX_MOVES) {
-                                        li { code { (step.topic) "-" (step.partition) } ": broker " (step.from) " → " (step.to) }
-                                    }
-                                    @if item.moves.len() > MAX_MOVES {
-                                        li { "and " (item.moves.len() - MAX_MOVES) " more; the API has all" }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-                @for refusal in refusals {
-                    li {
-                        p {
-                            strong { "Refused" @if let Some(broker) = refusal.broker { ", broker " (broker) } ": " }
-                            (refusal.message) " "
-                            span.rule { "rule " (refusal.rule) }
-                        }
-                    }
                 }
             }
         }

@@ -12,6 +12,7 @@ mod figures;
 mod live;
 mod page;
 mod server;
+mod treatments;
 
 pub use api::router as api_router;
 pub use dashboard::router as dashboard_router;

@@ -3,10 +3,11 @@
 // Each test binary uses some of these.
 #![allow(dead_code, clippy::unwrap_used)]
 
+use doctorkafka_api::EffectiveMode;
 use doctorkafka_diagnosis::{BrokerState, Reason};
 use doctorkafka_doctor::{
-    Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, PlatformView, Refusal, Role, SkipReason,
-    Summary, TreatmentEnd, TreatmentView, execute::Treatment,
+    Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, PlatformView, Proposed, Refusal, Role,
+    SkipReason, Summary, TreatmentEnd, TreatmentView, execute::Treatment,
 };
 use doctorkafka_operator::fleet::Fleet;
 use doctorkafka_wire::{
@@ -163,6 +164,7 @@ pub fn full_report(policy: &str) -> DoctorReport {
         hold: Some("Paused: not begun until it is lifted".to_owned()),
         treatment: Arc::new(treatment()),
     });
+    report.proposals = vec![Arc::new(proposed("replicas-2", "broker 2 is overloaded: CPU usage 95% > 80%"))];
     report.refusals = vec![Refusal {
         broker: Some(BrokerId(2)),
         rule: "TooManyHot",
@@ -173,6 +175,29 @@ pub fn full_report(policy: &str) -> DoctorReport {
         action(ActionKind::ReassignPartitions, 2, "Moving leadership of 1 partition to healthy brokers"),
     ]);
     report
+}
+
+/// A proposal that moves one partition of a topic.
+pub fn proposed(topic: &str, cause: &str) -> Proposed {
+    let change = PartitionChange {
+        topic: topic.to_owned(),
+        partition: 7,
+        from: vec![BrokerId(2), BrokerId(1)],
+        to: vec![BrokerId(3), BrokerId(1)],
+        bytes: 1_500_000,
+    };
+    let cause = TreatmentCause {
+        broker: Some(BrokerId(2)),
+        reason: "ReplicaRelief".to_owned(),
+        message: cause.to_owned(),
+    };
+    Proposed {
+        treatment: Treatment::new(cause, vec![change], None).unwrap(),
+        why: vec!["takes 12% of its CPU along".to_owned()],
+        since: Timestamp::UNIX_EPOCH,
+        mode: EffectiveMode::Approve,
+        rules: Vec::new(),
+    }
 }
 
 /// A fleet with one engine, and the engine's end of the channel.
