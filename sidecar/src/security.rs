@@ -1,4 +1,4 @@
-//! The connection's files, which may come late and may change: certificates are renewed, passwords are rotated.
+//! The connection's files, which may come late and may change: certificates are renewed, passwords and tokens are rotated.
 
 use doctorkafka_kafka::{Connection, SecurityFlags};
 use std::time::Duration;
@@ -51,6 +51,8 @@ async fn follow(flags: SecurityFlags, plain: Connection, connections: watch::Sen
             Ok(connection) => {
                 said = None;
                 connections.send_if_modified(|last| {
+                    // A new token goes to the publisher that runs.
+                    last.renew(&connection);
                     let news = *last != connection;
                     *last = connection;
                     news
@@ -59,7 +61,7 @@ async fn follow(flags: SecurityFlags, plain: Connection, connections: watch::Sen
             Err(error) => {
                 let error = error.to_string();
                 if said.as_ref() != Some(&error) {
-                    tracing::warn!("the last good certificates and password stay in use: {error}");
+                    tracing::warn!("the last good certificates, password and token stay in use: {error}");
                     said = Some(error);
                 }
             }

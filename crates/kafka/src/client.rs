@@ -1,11 +1,14 @@
 //! What all librdkafka clients have in common.
 
+use crate::sasl::CurrentToken;
 use rdkafka::{
     ClientConfig, ClientContext,
+    client::OAuthToken,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::ConsumerContext,
     error::{KafkaError, KafkaResult},
 };
+use std::error::Error;
 
 /// Makes a client. An error of rdkafka's shows the value that was refused, which may be a secret; this one does not.
 pub(crate) fn create<C, T>(config: &ClientConfig, context: C) -> KafkaResult<T>
@@ -30,10 +33,16 @@ fn redacted(error: KafkaError) -> KafkaError {
 
 /// Puts librdkafka's log lines among ours. They are details: a broker that is down makes librdkafka log an error several
 /// times a second, and what matters of it comes back as the error of a call or an event.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Quiet;
+#[derive(Debug, Clone)]
+pub(crate) struct Quiet(pub(crate) Tokens);
 
 impl ClientContext for Quiet {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.0.current()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
     }
@@ -44,6 +53,18 @@ impl ClientContext for Quiet {
 }
 
 impl ConsumerContext for Quiet {}
+
+/// Where a client's context gets the token that librdkafka asks for, each time it authenticates by OAUTHBEARER.
+#[derive(Debug, Clone)]
+pub(crate) struct Tokens(pub(crate) Option<CurrentToken>);
+
+impl Tokens {
+    /// The newest token. An error, a token that has expired, makes librdkafka ask again after 10 s.
+    pub(crate) fn current(&self) -> Result<OAuthToken, Box<dyn Error>> {
+        let token = self.0.as_ref().ok_or("there is no token")?;
+        Ok(token.for_librdkafka()?)
+    }
+}
 
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
@@ -64,7 +85,7 @@ mod tests {
         {
             let mut config = ClientConfig::new();
             config.set("security.protocol", "ssl").set(key, value);
-            let Err(error) = create::<_, BaseConsumer<Quiet>>(&config, Quiet) else {
+            let Err(error) = create::<_, BaseConsumer<Quiet>>(&config, Quiet(Tokens(None))) else {
                 panic!("{key} was taken");
             };
             let shown = format!("{error} {error:?}");

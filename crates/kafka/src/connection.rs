@@ -1,6 +1,6 @@
 //! How to reach one Kafka cluster.
 
-use crate::{Sasl, Tls};
+use crate::{Sasl, Tls, client::Tokens, sasl::Proof};
 
 /// Everything a client needs to connect. The one place from which every client, rdkafka's and ours, is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,11 +60,25 @@ impl Connection {
         self
     }
 
-    /// Authenticates every connection with a user's name and password.
+    /// Authenticates every connection.
     #[must_use]
     pub fn with_sasl(mut self, sasl: Sasl) -> Self {
         self.sasl = Some(sasl);
         self
+    }
+
+    /// Lets all clients of this connection show another bearer token from now on, when that is all that `newer` differs in:
+    /// tokens live for minutes or hours, and to start every client anew each time would make the doctor forget what it
+    /// knows. What is already connected authenticates again when the broker asks for it (KIP-368). The two are equal after
+    /// it; when they are not, new clients have to be made.
+    pub fn renew(&self, newer: &Self) {
+        let tokens = |connection: &Self| connection.sasl().and_then(Sasl::token).cloned();
+        if let (Some(token), Some(next)) = (tokens(self), tokens(newer))
+            && (&self.bootstrap, &self.client_id, &self.tls)
+                == (&newer.bootstrap, &newer.client_id, &newer.tls)
+        {
+            token.set(next.get());
+        }
     }
 
     /// The bootstrap servers, each `host:port`.
@@ -103,11 +117,38 @@ impl Connection {
             tls.render(&mut config);
         }
         if let Some(sasl) = &self.sasl {
-            config
-                .set("sasl.mechanism", sasl.mechanism().as_str())
-                .set("sasl.username", sasl.username())
-                .set("sasl.password", sasl.password().expose());
+            config.set("sasl.mechanism", sasl.mechanism().as_str());
+            if let Proof::Password(user) = &sasl.0 {
+                config.set("sasl.username", &user.name).set("sasl.password", user.password.expose());
+            }
         }
         config
+    }
+
+    /// What librdkafka's clients ask for tokens.
+    pub(crate) fn tokens(&self) -> Tokens {
+        Tokens(self.sasl().and_then(Sasl::token).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BearerToken, Secret};
+
+    #[test]
+    fn only_a_token_is_renewed_and_only_for_the_same_cluster() {
+        let by = |bootstrap: &str, token: &str| {
+            let token = BearerToken::new("Secret kafka/doctor, key token", &Secret::new(token)).unwrap();
+            Connection::new(bootstrap, "test").unwrap().with_sasl(Sasl::bearer(token))
+        };
+        let (held, next) = (by("a:9092", "first"), by("a:9092", "second"));
+        let client = held.clone();
+        assert_ne!(held, next);
+        held.renew(&next);
+        assert_eq!(client, next);
+        held.renew(&by("b:9092", "third"));
+        held.renew(&Connection::new("a:9092", "test").unwrap());
+        assert_eq!(client, next, "no other cluster gets it");
     }
 }

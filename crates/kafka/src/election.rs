@@ -8,14 +8,21 @@
 //! for longer than its session wakes up believing that it leads. It notices by its own clock before it asks Kafka, but
 //! other threads may run before the one that notices. The fence is the transactional actions log.
 
-use crate::{Connection, client};
+use crate::{
+    Connection,
+    client::{self, Tokens},
+};
 use rdkafka::{
     ClientConfig, ClientContext, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
 };
-use std::time::{Duration, Instant};
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -82,7 +89,7 @@ fn take_part(
     standing: watch::Sender<Standing>,
     cancel: &CancellationToken,
 ) -> KafkaResult<()> {
-    let context = Member { topic: topic.to_owned(), standing };
+    let context = Member { topic: topic.to_owned(), standing, tokens: connection.tokens() };
     let consumer: BaseConsumer<Member> = client::create(&config(connection, group), context)?;
     consumer.subscribe(&[topic])?;
     let mut last = Instant::now();
@@ -127,6 +134,7 @@ fn is_forbidden(error: &KafkaError) -> bool {
 struct Member {
     topic: String,
     standing: watch::Sender<Standing>,
+    tokens: Tokens,
 }
 
 impl Member {
@@ -147,6 +155,12 @@ impl Member {
 }
 
 impl ClientContext for Member {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.current()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         client::log(level, facility, message);
     }

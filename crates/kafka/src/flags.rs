@@ -1,6 +1,8 @@
 //! Command line flags that say how a connection is encrypted and authenticated. They name files, never a secret itself.
 
-use crate::{CertificatePem, Connection, ConnectionError, KeyPem, Sasl, SaslMechanism, Secret, Tls};
+use crate::{
+    BearerToken, CertificatePem, Connection, ConnectionError, KeyPem, Sasl, SaslMechanism, Secret, Tls,
+};
 use clap::{Args, builder::FalseyValueParser};
 use std::{
     fs::File,
@@ -31,17 +33,39 @@ pub struct SecurityFlags {
     #[arg(long, env = "TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
-    /// How to authenticate: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
-    #[arg(long, env = "SASL_MECHANISM", value_name = "NAME", requires = "sasl_username")]
+    /// How to authenticate: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.
+    #[arg(long, env = "SASL_MECHANISM", value_name = "NAME", requires = "sasl_proof")]
     pub sasl_mechanism: Option<SaslMechanism>,
 
-    /// The user's name.
-    #[arg(long, env = "SASL_USERNAME", value_name = "NAME", requires = "sasl_password_file")]
+    /// The user's name; for all mechanisms but OAUTHBEARER.
+    #[arg(
+        long,
+        env = "SASL_USERNAME",
+        value_name = "NAME",
+        requires = "sasl_password_file",
+        conflicts_with = "sasl_token_file"
+    )]
     pub sasl_username: Option<String>,
 
     /// A file with the user's password in one line.
-    #[arg(long, env = "SASL_PASSWORD_FILE", value_name = "FILE", requires = "sasl_mechanism")]
+    #[arg(
+        long,
+        env = "SASL_PASSWORD_FILE",
+        value_name = "FILE",
+        requires_all = ["sasl_mechanism", "sasl_username"],
+        group = "sasl_proof"
+    )]
     pub sasl_password_file: Option<PathBuf>,
+
+    /// For OAUTHBEARER: a file with the access token, which whoever issues it keeps up to date.
+    #[arg(
+        long,
+        env = "SASL_TOKEN_FILE",
+        value_name = "FILE",
+        requires = "sasl_mechanism",
+        group = "sasl_proof"
+    )]
+    pub sasl_token_file: Option<PathBuf>,
 }
 
 /// A file that cannot be used, by the flag that names it. Shows nothing of its content.
@@ -64,6 +88,12 @@ pub enum SecurityError {
         flag: &'static str,
         /// What is wrong with which file.
         error: ConnectionError,
+    },
+    /// A token for a mechanism of passwords.
+    #[error("--sasl-token-file: {mechanism} takes a user's name and password; tokens are for OAUTHBEARER")]
+    TokenWithoutOAuth {
+        /// The mechanism that was asked for.
+        mechanism: SaslMechanism,
     },
     /// A client certificate without TLS.
     #[error(
@@ -107,12 +137,24 @@ impl SecurityFlags {
             let sasl = Sasl::new(mechanism, user, password.unwrap_or_else(|| Secret::new("")));
             connection = connection.with_sasl(sasl.map_err(unusable(flag))?);
         }
+        if let (Some(mechanism), Some(path)) = (self.sasl_mechanism, &self.sasl_token_file) {
+            let flag = "--sasl-token-file";
+            if mechanism != SaslMechanism::OAuthBearer {
+                return Err(SecurityError::TokenWithoutOAuth { mechanism });
+            }
+            let text = Secret::new(&text(flag, path)?);
+            let token = BearerToken::new(&path.display().to_string(), &text).map_err(unusable(flag))?;
+            connection = connection.with_sasl(Sasl::bearer(token));
+        }
         Ok(connection)
     }
 
     /// Whether what [`SecurityFlags::secure`] gives may change, because files do.
     pub fn reads_files(&self) -> bool {
-        !self.tls_ca.is_empty() || self.tls_cert.is_some() || self.sasl_password_file.is_some()
+        !self.tls_ca.is_empty()
+            || self.tls_cert.is_some()
+            || self.sasl_password_file.is_some()
+            || self.sasl_token_file.is_some()
     }
 }
 
@@ -165,10 +207,15 @@ mod tests {
             ["--sasl-mechanism", "PLAIN"],
             ["--sasl-username", "doctor"],
             ["--sasl-password-file", "password"],
+            ["--sasl-token-file", "token"],
             ["--sasl-mechanism", "GSSAPI"],
         ] {
             assert!(parse(&flags).is_err(), "{flags:?}");
         }
+        let user = ["--sasl-mechanism", "PLAIN", "--sasl-username", "doctor"];
+        assert!(
+            parse(&user).is_err() && parse(&[&user[..], &["--sasl-token-file", "token"]].concat()).is_err()
+        );
         assert!(!parse(&[]).unwrap().reads_files());
     }
 
@@ -195,6 +242,17 @@ mod tests {
         assert!(both != secured(&mutual).unwrap() && both != secured(&sasl).unwrap());
         assert!(!format!("{both:?}").contains("hunter2"));
 
+        let token = put("token", "hunter2.token\n");
+        let bearer = ["--sasl-mechanism", "oauthbearer", "--sasl-token-file", &token];
+        assert!(parse(&bearer).unwrap().reads_files());
+        let by_token = secured(&bearer).unwrap();
+        assert!(!format!("{by_token:?}").contains("hunter2"));
+        fs::write(&token, "hunter3.token").unwrap();
+        let rotated = secured(&bearer).unwrap();
+        assert_ne!(by_token, rotated);
+        by_token.renew(&rotated);
+        assert_eq!(by_token, rotated);
+
         let second = put("second.crt", &Certificates::generate("other-ca").unwrap().authority);
         let two = secured(&["--tls-ca", &ca, "--tls-ca", &second]).unwrap();
         assert!(two != secured(&["--tls-ca", &ca]).unwrap(), "several authorities");
@@ -209,6 +267,26 @@ mod tests {
             (&mutual[2..], "give --tls or --tls-ca FILE, too".to_owned()),
             (&swapped, format!("--tls-cert: {wrong}: there is no private key in PEM in it")),
             (&[&user[..], &[missing]].concat(), format!("--sasl-password-file: cannot read {missing}: ")),
+            (&[&bearer[..3], &[missing]].concat(), format!("--sasl-token-file: cannot read {missing}: ")),
+            (
+                &[&bearer[..3], &[&wrong]].concat(),
+                format!("--sasl-token-file: {wrong}: it is no bearer token"),
+            ),
+            (
+                &["--sasl-mechanism", "PLAIN", "--sasl-token-file", &token],
+                "PLAIN takes a user's name and password".to_owned(),
+            ),
+            (
+                &[
+                    "--sasl-mechanism",
+                    "OAUTHBEARER",
+                    "--sasl-username",
+                    "doctor",
+                    "--sasl-password-file",
+                    &password,
+                ],
+                "--sasl-password-file: password: OAUTHBEARER takes a token".to_owned(),
+            ),
         ] {
             let error = secured(flags).unwrap_err();
             let shown = format!("{error} {error:?}");

@@ -38,6 +38,6 @@ pub use flags::{SecurityError, SecurityFlags};
 pub use log::{ActionLogReader, ActionLogWriter, AppendError, LogEvent, NoteError, OpenError, note};
 pub use publisher::{PublisherError, PublisherStats, ReportPublisher, partition_for};
 pub use reports::{MetricsEvent, ReportReader, Skip};
-pub use sasl::{Sasl, SaslMechanism};
+pub use sasl::{BearerToken, Sasl, SaslMechanism};
 pub use secret::Secret;
 pub use tls::{CertificatePem, KeyPem, Tls, certificate_expiry};

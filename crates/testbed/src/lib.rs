@@ -47,6 +47,7 @@ mod wait;
 pub use helm::Helm;
 pub use kafka::{
     Broker, Certificates, Identity, KafkaCluster, KafkaClusterBuilder, KafkaVersion, Listener, live_brokers,
+    unsecured_token,
 };
 pub use kubernetes::ControlPlane;
 pub use node::{KAFKA_IMAGE, Node, NodeRecord, kafka_image};

@@ -20,7 +20,11 @@ use kafka_protocol::{
         encode_request_header_into_buffer,
     },
 };
-use std::{collections::HashMap, io, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -125,6 +129,9 @@ pub(super) struct Link {
     offered: HashMap<i16, VersionRange>,
     /// Whether a request was answered for which a broker wants to know who asks, or it was told.
     welcome: bool,
+    /// When to have authenticated again, where the broker ends sessions. It closes the connection at the first request after
+    /// its end (KIP-368).
+    pub(super) session_ends: Option<Instant>,
 }
 
 impl Link {
@@ -156,10 +163,17 @@ impl Link {
             correlation_id: 0,
             offered: HashMap::new(),
             welcome: false,
+            session_ends: None,
         };
         let learned = link.learn_versions().await;
         learned.map_err(|error| tls.map_or(error.clone(), |tls| after_handshake(error, tls)))?;
         Ok(link)
+    }
+
+    /// Whether it is time for a new connection, because this one's session is about to end. A new one serves as well as
+    /// authenticating again: nothing is under way between two requests.
+    pub(super) fn is_outlived(&self) -> bool {
+        self.session_ends.is_some_and(|end| end <= Instant::now())
     }
 
     async fn learn_versions(&mut self) -> Result<(), LinkError> {

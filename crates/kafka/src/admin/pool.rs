@@ -128,7 +128,7 @@ impl Pool {
         ask: &A,
     ) -> Result<AnswerTo<A>, LinkError> {
         let mut held = slot.link.lock().await;
-        if let Some(mut link) = held.take() {
+        if let Some(mut link) = held.take().filter(|link| !link.is_outlived()) {
             match call(&mut link, address, ask).await {
                 // The broker closed the connection since it was last used, as it does with idle ones: not its failure.
                 Err(LinkError::Closed | LinkError::Io(_)) => {}

@@ -5,10 +5,11 @@
 use super::link::{Link, LinkError, Wire};
 use crate::{
     Sasl, SaslMechanism, Tls,
-    sasl::{Scram, ServerSignature},
+    sasl::{Proof, Scram, ServerSignature},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use jiff::Timestamp;
 use kafka_protocol::{
     ResponseError,
     messages::{SaslAuthenticateRequest, SaslHandshakeRequest},
@@ -16,7 +17,10 @@ use kafka_protocol::{
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::ServerName;
-use std::io;
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 use tokio::net::TcpStream;
 
 /// Random bytes in the nonce of a SCRAM exchange.
@@ -89,13 +93,27 @@ impl Link {
                 error => format!("SASL {mechanism}: {error}"),
             }));
         }
+        let fail = |reason: String| LinkError::Authentication(format!("{}: {reason}", subject(sasl)));
+        let user = match &sasl.0 {
+            Proof::Password(user) => user,
+            Proof::Token(token) => {
+                let message = format!("n,,\x01auth=Bearer {}\x01\x01", token.get().expose());
+                let answer = self.say(sasl, message).await?;
+                // A token that is not accepted is answered with why, in JSON, and with an error once that is acknowledged
+                // (RFC 7628, 3.2.3).
+                if !answer.is_empty() {
+                    self.say(sasl, "\x01".to_owned()).await?;
+                    return Err(fail(printable(&answer)));
+                }
+                return Ok(());
+            }
+        };
         if mechanism == SaslMechanism::Plain {
-            let message = format!("\0{}\0{}", sasl.username(), sasl.password().expose());
+            let message = format!("\0{}\0{}", user.name, user.password.expose());
             self.say(sasl, message).await?;
             return Ok(());
         }
-        let fail = |reason: String| LinkError::Authentication(format!("{}: {reason}", subject(sasl)));
-        let scram = Scram::new(sasl, nonce()?);
+        let scram = Scram::new(user, nonce()?);
         let challenge = self.say(sasl, scram.first()).await?;
         let (proof, expected): (String, ServerSignature) = scram.prove(&challenge).map_err(fail)?;
         let last = self.say(sasl, proof).await?;
@@ -106,9 +124,17 @@ impl Link {
     async fn say(&mut self, sasl: &Sasl, message: String) -> Result<String, LinkError> {
         let version = self.version::<SaslAuthenticateRequest>()?;
         let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(message.into_bytes()));
+        let asked = Instant::now();
         let answer = self.call(&request, version).await?;
         match ResponseError::try_from_code(answer.error_code) {
-            None => Ok(String::from_utf8_lossy(&answer.auth_bytes).into_owned()),
+            None => {
+                self.session_ends = match u64::try_from(answer.session_lifetime_ms) {
+                    Ok(0) | Err(_) => None,
+                    // Before its end, for what is slow and for clocks that do not run alike.
+                    Ok(lifetime) => asked.checked_add(Duration::from_millis(lifetime) * 9 / 10),
+                };
+                Ok(String::from_utf8_lossy(&answer.auth_bytes).into_owned())
+            }
             Some(error) => {
                 let text =
                     answer.error_message.map(|text| format!(": {}", printable(&text))).unwrap_or_default();
@@ -119,7 +145,12 @@ impl Link {
 }
 
 fn subject(sasl: &Sasl) -> String {
-    format!("SASL {} as user {}", sasl.mechanism(), sasl.username())
+    match &sasl.0 {
+        Proof::Password(user) => format!("SASL {} as user {}", user.mechanism, user.name),
+        Proof::Token(token) => {
+            format!("SASL {} {}", SaslMechanism::OAuthBearer, token.get().describe(Timestamp::now()))
+        }
+    }
 }
 
 fn nonce() -> Result<String, LinkError> {

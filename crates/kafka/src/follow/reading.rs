@@ -68,10 +68,13 @@ pub(super) async fn read<E: Send>(
     scout: &mut Scout,
     outlet: &Outlet<E>,
 ) -> ControlFlow<(), Ended> {
-    let consumer: StreamConsumer<Quiet> = match client::create(&config(follow), Quiet) {
-        Ok(consumer) => consumer,
-        Err(error) => return ControlFlow::Continue(Ended::Broken(format!("starting a consumer: {error}"))),
-    };
+    let consumer: StreamConsumer<Quiet> =
+        match client::create(&config(follow), Quiet(follow.connection.tokens())) {
+            Ok(consumer) => consumer,
+            Err(error) => {
+                return ControlFlow::Continue(Ended::Broken(format!("starting a consumer: {error}")));
+            }
+        };
     let finding = FuturesUnordered::new();
     let mut reading = Reading { follow, consumer, positions, finding, reassigned: None, reassign_at: None };
     let result = reading.run(topic, restarted, scout, outlet).await;

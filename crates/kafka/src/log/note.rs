@@ -1,14 +1,19 @@
 //! Adding one record to the actions log without leading: what a person decided.
 
-use crate::{Connection, client};
+use crate::{
+    Connection,
+    client::{self, Tokens},
+};
 use doctorkafka_wire::ActionRecord;
 use rdkafka::{
     ClientContext,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     error::KafkaError,
     producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
 };
 use std::{
+    error::Error,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -62,7 +67,7 @@ fn write(connection: &Connection, topic: &str, value: &[u8]) -> Result<(), Strin
         // A topic that does not exist is an error to tell, not a topic to make.
         .set("allow.auto.create.topics", "false");
     let confirmed: Confirmed = Arc::default();
-    let context = Context { confirmed: confirmed.clone() };
+    let context = Context { confirmed: confirmed.clone(), tokens: connection.tokens() };
     let producer: ThreadedProducer<Context> =
         client::create(&config, context).map_err(|error| error.to_string())?;
     let record = BaseRecord::<(), [u8]>::to(topic).payload(value).partition(0);
@@ -81,9 +86,16 @@ type Confirmed = Arc<Mutex<Option<Result<(), String>>>>;
 
 struct Context {
     confirmed: Confirmed,
+    tokens: Tokens,
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.current()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         client::log(level, facility, message);
     }

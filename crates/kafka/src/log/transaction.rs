@@ -3,14 +3,19 @@
 //! Everything here blocks, for a bounded time. The one rule: a producer that has been opened is never replaced by
 //! another one for a retry. Only the same producer can tell that it was fenced; a new one would fence whoever fenced it.
 
-use crate::{Connection, client};
+use crate::{
+    Connection,
+    client::{self, Tokens},
+};
 use rdkafka::{
     ClientConfig, ClientContext,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
 };
 use std::{
+    error::Error,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -75,7 +80,8 @@ impl Transactions {
         for timeout in TRANSACTION_TIMEOUTS {
             let config = config(connection, transactional_id, timeout);
             let producer: ThreadedProducer<Deliveries> =
-                client::create(&config, Deliveries::default()).map_err(|error| error.to_string())?;
+                client::create(&config, Deliveries::new(connection.tokens()))
+                    .map_err(|error| error.to_string())?;
             match producer.init_transactions(OPEN) {
                 Ok(()) => return Ok(Self { producer, topic: topic.to_owned(), unfinished: None }),
                 Err(error) => refused = reason(&error),
@@ -209,12 +215,16 @@ fn config(connection: &Connection, transactional_id: &str, timeout: Duration) ->
 }
 
 /// Remembers why a record of the current transaction was not taken.
-#[derive(Default)]
 struct Deliveries {
     failed: Mutex<Option<String>>,
+    tokens: Tokens,
 }
 
 impl Deliveries {
+    fn new(tokens: Tokens) -> Self {
+        Self { failed: Mutex::default(), tokens }
+    }
+
     fn forget(&self) {
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -225,6 +235,12 @@ impl Deliveries {
 }
 
 impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.current()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         client::log(level, facility, message);
     }

@@ -1,15 +1,20 @@
 //! The Kafka producer and what its callbacks share with the publisher's tasks.
 
 use super::{PublisherStats, casts_doubt, lanes::Lanes, lanes::Ticket};
-use crate::{Connection, client};
+use crate::{
+    Connection,
+    client::{self, Tokens},
+};
 use doctorkafka_wire::BrokerId;
 use rdkafka::{
     ClientContext, Message,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
 };
 use std::{
+    error::Error,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -81,7 +86,8 @@ impl Client {
         // Everything goes to our context, which decides what is worth a line.
         config.set_log_level(RDKafkaLogLevel::Warning);
         let key = link.broker.to_string();
-        let producer: BaseProducer<Callbacks> = client::create(&config, Callbacks(Arc::clone(&link)))?;
+        let producer: BaseProducer<Callbacks> =
+            client::create(&config, Callbacks { link: Arc::clone(&link), tokens: connection.tokens() })?;
         let producer = Arc::new(producer);
         let answers = Arc::downgrade(&producer);
         std::thread::Builder::new().name("kafka-answers".into()).stack_size(ANSWERS_STACK).spawn(
@@ -281,9 +287,18 @@ impl Link {
 }
 
 /// librdkafka's callbacks; they run on its threads.
-struct Callbacks(Arc<Link>);
+struct Callbacks {
+    link: Arc<Link>,
+    tokens: Tokens,
+}
 
 impl ClientContext for Callbacks {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.current()
+    }
+
     // librdkafka repeats itself for as long as a broker is away. The publisher tells the change of state once.
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(target: "librdkafka", "{facility}: {message}");
@@ -294,8 +309,8 @@ impl ClientContext for Callbacks {
         match error.rdkafka_error_code() {
             // What went wrong with the last broker tells more than that it was the last.
             Some(RDKafkaErrorCode::AllBrokersDown) => {}
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => self.0.note_refusal(reason),
-            _ => self.0.note_trouble(reason),
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => self.link.note_refusal(reason),
+            _ => self.link.note_trouble(reason),
         }
     }
 }
@@ -307,6 +322,6 @@ impl ProducerContext for Callbacks {
         if let Err((error, message)) = result {
             tracing::debug!(partition = message.partition(), %error, "a report was not delivered");
         }
-        self.0.settle(*ticket, result.as_ref().map(|_| ()).map_err(|(error, _)| error));
+        self.link.settle(*ticket, result.as_ref().map(|_| ()).map_err(|(error, _)| error));
     }
 }

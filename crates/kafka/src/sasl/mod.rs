@@ -1,8 +1,11 @@
-//! Who the doctor says it is: SASL with a user's name and password.
+//! Who the doctor says it is: SASL with a user's name and password, or with a token.
 
 mod scram;
+mod token;
 
 pub(crate) use scram::{Scram, ServerSignature};
+pub use token::BearerToken;
+pub(crate) use token::CurrentToken;
 
 use crate::{ConnectionError, Secret};
 use std::{fmt, str::FromStr};
@@ -10,7 +13,7 @@ use std::{fmt, str::FromStr};
 /// The longest name or password that is taken, bytes. Kafka itself sets none.
 const MAX_LENGTH: usize = 4096;
 
-/// How a password is proven.
+/// How the doctor proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaslMechanism {
     /// The password itself is sent (RFC 4616): readable by everyone on the way unless the connection is encrypted.
@@ -20,11 +23,14 @@ pub enum SaslMechanism {
     ScramSha256,
     /// The same with SHA-512.
     ScramSha512,
+    /// A token of an OAuth 2.0 server is sent (RFC 7628, KIP-255): readable by everyone on the way unless the connection
+    /// is encrypted.
+    OAuthBearer,
 }
 
 impl SaslMechanism {
-    /// Every mechanism, the weakest first.
-    pub const ALL: [Self; 3] = [Self::Plain, Self::ScramSha256, Self::ScramSha512];
+    /// Every mechanism, those of passwords first, the weakest before the others.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::ScramSha256, Self::ScramSha512, Self::OAuthBearer];
 
     /// As it is registered and as Kafka names it: `SCRAM-SHA-512`.
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +38,7 @@ impl SaslMechanism {
             Self::Plain => "PLAIN",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::OAuthBearer => "OAUTHBEARER",
         }
     }
 }
@@ -53,21 +60,36 @@ impl FromStr for SaslMechanism {
     }
 }
 
+/// What shows who the doctor is: a user with a password, or a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sasl(pub(crate) Proof);
+
+/// The two kinds of proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Proof {
+    Password(User),
+    Token(CurrentToken),
+}
+
 /// A user, its password and how that is proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sasl {
-    mechanism: SaslMechanism,
-    username: String,
-    password: Secret,
+pub(crate) struct User {
+    pub(crate) mechanism: SaslMechanism,
+    pub(crate) name: String,
+    pub(crate) password: Secret,
 }
 
 impl Sasl {
-    /// Checks what can be checked without a broker.
+    /// A user with a password. Checks what can be checked without a broker.
     ///
     /// # Errors
     /// [`ConnectionError::Credential`] when the name or the password is empty, too long, or contains a NUL character,
-    /// which separates the parts of a PLAIN message.
+    /// which separates the parts of a PLAIN message; or when the mechanism takes no password.
     pub fn new(mechanism: SaslMechanism, username: &str, password: Secret) -> Result<Self, ConnectionError> {
+        if mechanism == SaslMechanism::OAuthBearer {
+            let reason = format!("{mechanism} takes a token, and no user name and password");
+            return Err(ConnectionError::Credential { what: "password".to_owned(), reason });
+        }
         for (what, text) in [("user name", username), ("password", password.expose())] {
             let reason = match text {
                 "" => "it is empty",
@@ -77,21 +99,27 @@ impl Sasl {
             };
             return Err(ConnectionError::Credential { what: what.to_owned(), reason: reason.to_owned() });
         }
-        Ok(Self { mechanism, username: username.to_owned(), password })
+        Ok(Self(Proof::Password(User { mechanism, name: username.to_owned(), password })))
     }
 
-    /// How the password is proven.
+    /// A token, by [`SaslMechanism::OAuthBearer`]. [`Connection::renew`](crate::Connection::renew) replaces it.
+    pub fn bearer(token: BearerToken) -> Self {
+        Self(Proof::Token(CurrentToken::new(token)))
+    }
+
+    /// How it is proven.
     pub fn mechanism(&self) -> SaslMechanism {
-        self.mechanism
+        match &self.0 {
+            Proof::Password(user) => user.mechanism,
+            Proof::Token(_) => SaslMechanism::OAuthBearer,
+        }
     }
 
-    /// The user's name.
-    pub fn username(&self) -> &str {
-        &self.username
-    }
-
-    pub(crate) fn password(&self) -> &Secret {
-        &self.password
+    pub(crate) fn token(&self) -> Option<&CurrentToken> {
+        match &self.0 {
+            Proof::Password(_) => None,
+            Proof::Token(token) => Some(token),
+        }
     }
 }
 
@@ -106,7 +134,7 @@ mod tests {
         }
         assert_eq!("scram-sha-512".parse(), Ok(SaslMechanism::ScramSha512));
         let error = "GSSAPI".parse::<SaslMechanism>().unwrap_err();
-        assert_eq!(error, "expected one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512");
+        assert_eq!(error, "expected one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER");
     }
 
     #[test]
@@ -116,6 +144,8 @@ mod tests {
         assert_eq!(new("doctor", "").unwrap_err().to_string(), "password: it is empty");
         let error = new("doctor", "hunter2\0").unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"));
+        let error = Sasl::new(SaslMechanism::OAuthBearer, "doctor", Secret::new("x")).unwrap_err();
+        assert_eq!(error.to_string(), "password: OAUTHBEARER takes a token, and no user name and password");
         let good = new("doctor", "hunter2").unwrap();
         assert!(!format!("{good:?}").contains("hunter2"));
     }

@@ -10,4 +10,5 @@ mod permissions;
 mod reports;
 mod security;
 mod support;
+mod tokens;
 mod treatment;

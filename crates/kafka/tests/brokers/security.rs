@@ -1,6 +1,9 @@
 //! Every client over every kind of listener, and what is said when client and listener do not fit.
 
-use crate::support::{EVENTUALLY, leader_of, within};
+use crate::{
+    support::{EVENTUALLY, leader_of, within},
+    tokens,
+};
 use anyhow::{Context, Result};
 use doctorkafka_kafka::{
     ActionLogReader, ActionLogWriter, Admin, CertificatePem, Connection, GroupElection, KeyPem, LogEvent,
@@ -23,6 +26,7 @@ async fn cluster(version: KafkaVersion, brokers: i32) -> Result<KafkaCluster> {
         .listener(Listener::new("TLS").tls())
         .listener(Listener::new("MUTUAL").mutual_tls())
         .listener(Listener::new("SASL").sasl(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]))
+        .listener(Listener::new("OAUTH").sasl(&["OAUTHBEARER"]))
         .listener(Listener::new("BOTH").tls().sasl(&["SCRAM-SHA-512"]))
         .start()
         .await
@@ -46,7 +50,7 @@ fn sasl(mechanism: SaslMechanism, password: &str) -> Result<Sasl> {
     Ok(Sasl::new(mechanism, USER, Secret::new(password))?)
 }
 
-fn to(kafka: &KafkaCluster, listener: &str) -> Result<Connection> {
+pub fn to(kafka: &KafkaCluster, listener: &str) -> Result<Connection> {
     Ok(Connection::new(&kafka.bootstrap_of(listener), "test")?)
 }
 
@@ -60,10 +64,11 @@ fn every_way(kafka: &KafkaCluster) -> Result<Vec<(&'static str, Connection)>> {
         ("SASL", to(kafka, "SASL")?.with_sasl(sasl(ScramSha256, PASSWORD)?)),
         ("SASL", to(kafka, "SASL")?.with_sasl(sasl(ScramSha512, PASSWORD)?)),
         ("BOTH", to(kafka, "BOTH")?.with_tls(tls(certificates)?).with_sasl(sasl(ScramSha512, PASSWORD)?)),
+        ("OAUTH", tokens::by_a_good_token(kafka)?),
     ])
 }
 
-fn report(sequence: u64) -> Result<BrokerReport> {
+pub fn report(sequence: u64) -> Result<BrokerReport> {
     let text = format!(
         r#"{{"version":1,"brokerId":1,"incarnation":1,"sequence":{sequence},"sampledAt":"2026-11-22T14:02:11Z",
             "uptimeMs":1,"intervalMs":1000,"process":{{"state":"running"}}}}"#
@@ -146,6 +151,8 @@ async fn every_client_of_kafka_4_3_speaks_tls_and_sasl() -> Result<()> {
     for (round, (listener, connection)) in (1..).zip(every_way(&kafka)?) {
         all_clients(&kafka, listener, &connection, round).await.with_context(|| format!("{connection:?}"))?;
     }
+    tokens::a_rotated_token_is_taken_over_without_an_error(&kafka, 1_000).await?;
+    tokens::a_token_that_is_not_accepted_is_told_and_not_shown(&kafka).await?;
     mistakes_are_explained(&kafka).await
 }
 
@@ -155,7 +162,8 @@ async fn every_client_of_kafka_3_9_speaks_tls_and_sasl() -> Result<()> {
     for (round, (listener, connection)) in (1..).zip(every_way(&kafka)?) {
         all_clients(&kafka, listener, &connection, round).await.with_context(|| format!("{connection:?}"))?;
     }
-    Ok(())
+    tokens::a_rotated_token_is_taken_over_without_an_error(&kafka, 1_000).await?;
+    tokens::a_token_that_is_not_accepted_is_told_and_not_shown(&kafka).await
 }
 
 async fn mistakes_are_explained(kafka: &KafkaCluster) -> Result<()> {

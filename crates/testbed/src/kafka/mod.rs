@@ -17,7 +17,7 @@ use tokio::process::Command;
 pub use self::broker::Broker;
 pub(crate) use self::install::Installation;
 pub use self::install::KafkaVersion;
-pub use self::secure::{Certificates, Identity, Listener};
+pub use self::secure::{Certificates, Identity, Listener, unsecured_token};
 
 use self::broker::Launch;
 use self::node::Ports;

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, date_time_ymd,
@@ -108,9 +111,10 @@ impl Listener {
         self.tls()
     }
 
-    /// Authenticates by these mechanisms: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`. Users of PLAIN are those given to
+    /// Authenticates by these mechanisms: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER`. Users of PLAIN are those given to
     /// [`KafkaClusterBuilder::user`](super::KafkaClusterBuilder::user); to be known by SCRAM they are added to the running
-    /// cluster as well, which [`KafkaClusterBuilder::start`](super::KafkaClusterBuilder::start) does.
+    /// cluster as well, which [`KafkaClusterBuilder::start`](super::KafkaClusterBuilder::start) does. OAUTHBEARER takes every
+    /// [`unsecured_token`].
     #[must_use]
     pub fn sasl(mut self, mechanisms: &[&str]) -> Self {
         self.mechanisms = mechanisms.iter().map(|name| (*name).to_owned()).collect();
@@ -161,17 +165,32 @@ impl Listener {
             set("sasl.enabled.mechanisms", self.mechanisms.join(","));
         }
         for mechanism in &self.mechanisms {
-            let module = if mechanism == "PLAIN" {
-                let users = users.iter().map(|(name, password)| format!(" user_{name}=\"{password}\""));
-                format!("plain.PlainLoginModule required{}", users.collect::<String>())
-            } else {
-                "scram.ScramLoginModule required".to_owned()
+            let module = match mechanism.as_str() {
+                "PLAIN" => {
+                    let users = users.iter().map(|(name, password)| format!(" user_{name}=\"{password}\""));
+                    format!("plain.PlainLoginModule required{}", users.collect::<String>())
+                }
+                // The broker itself wants a token before it checks those of others, by default without signatures.
+                "OAUTHBEARER" => "oauthbearer.OAuthBearerLoginModule required \
+                                  unsecuredLoginStringClaim_sub=\"broker\""
+                    .to_owned(),
+                _ => "scram.ScramLoginModule required".to_owned(),
             };
             let key = format!("{}.sasl.jaas.config", mechanism.to_lowercase());
             set(&key, format!("org.apache.kafka.common.security.{module};"));
         }
         Ok(properties)
     }
+}
+
+/// A token that OAUTHBEARER listeners take: a JSON Web Token without a signature (RFC 7515, appendix A.5), for Kafka's own
+/// validator of such tokens, which is meant for tests (KIP-255).
+pub fn unsecured_token(subject: &str, lifetime: Duration) -> String {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let ends = (now + lifetime).as_secs_f64();
+    let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let claims = format!(r#"{{"sub":"{subject}","iat":{},"exp":{ends:.3}}}"#, now.as_secs());
+    format!("{}.{}.", encode(r#"{"alg":"none"}"#), encode(&claims))
 }
 
 /// PEM as a value of a properties file.
