@@ -17,13 +17,14 @@ use crate::{
 };
 
 /// Replicas by topic and partition.
-type Assignment = BTreeMap<(String, i32), Vec<i32>>;
+pub type Assignment = BTreeMap<(String, i32), Vec<i32>>;
 
 fn admin(world: &World) -> Admin {
     Admin::new(Connection::new(&world.kafka.bootstrap(), "test").unwrap())
 }
 
-async fn assignment(world: &World) -> Assignment {
+/// What Kafka says of every partition, the doctor's and its own included.
+pub async fn assignment(world: &World) -> Assignment {
     let topics = admin(world).topics(None).await.unwrap();
     let partitions = topics.iter().flat_map(|topic| {
         let name = |partition| (topic.name.clone(), partition);

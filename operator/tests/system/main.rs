@@ -9,15 +9,19 @@
 
 mod approval;
 mod blindness;
+mod casualties;
+mod chance;
 mod crashes;
 mod diagnosis;
 mod failover;
 mod interruptions;
 mod kubernetes;
+mod metadata;
 mod monitoring;
 mod moves;
 mod outage;
 mod permissions;
 mod platform;
+mod traffic;
 mod treatment;
 mod world;

@@ -38,6 +38,11 @@ impl World {
     /// As [`World::start`], with so many brokers.
     pub async fn of(brokers: i32, with_sidecars: &[i32]) -> Self {
         let kafka = KafkaCluster::builder().brokers(brokers).start().await.unwrap();
+        Self::on(kafka, with_sidecars).await
+    }
+
+    /// As [`World::start`], on a cluster of the test's own making.
+    pub async fn on(kafka: KafkaCluster, with_sidecars: &[i32]) -> Self {
         kafka.create_topic("orders", 12, 3).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut world = Self { kafka, folder, sidecars: BTreeMap::new() };

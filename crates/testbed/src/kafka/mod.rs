@@ -1,6 +1,7 @@
 //! A Kafka cluster of real brokers, each a process of its own on loopback ports.
 
 mod broker;
+mod group;
 mod install;
 mod node;
 mod secure;
@@ -37,7 +38,8 @@ const MAX_BROKERS: i32 = 30;
 const USER_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running Kafka cluster in KRaft mode. The first three brokers are controllers too. Broker ids are 1 to N,
-/// broker `i` is in rack `rack-i`. Dropping it ends all brokers and removes their data.
+/// broker `i` is in rack `rack-i` unless [`racks`](KafkaClusterBuilder::racks) says otherwise. Dropping it ends all brokers
+/// and removes their data.
 #[derive(Debug)]
 pub struct KafkaCluster {
     version: KafkaVersion,
@@ -55,6 +57,7 @@ pub struct KafkaCluster {
 #[derive(Debug, Clone)]
 pub struct KafkaClusterBuilder {
     brokers: i32,
+    racks: Vec<String>,
     version: KafkaVersion,
     proxied: bool,
     properties: BTreeMap<String, String>,
@@ -68,6 +71,14 @@ impl KafkaClusterBuilder {
     #[must_use]
     pub fn brokers(mut self, brokers: i32) -> Self {
         self.brokers = brokers;
+        self
+    }
+
+    /// The racks of the brokers, in the order of their ids; again from the first when there are more brokers than racks.
+    /// Without this each broker has a rack of its own.
+    #[must_use]
+    pub fn racks(mut self, racks: &[&str]) -> Self {
+        self.racks = racks.iter().map(|rack| (*rack).to_owned()).collect();
         self
     }
 
@@ -166,6 +177,10 @@ impl KafkaClusterBuilder {
             node::format(id, &cluster_id, &log_dir, &installation.bootstrap_checkpoint())?;
             let config = folder.join("server.properties");
             let mut extra = BTreeMap::new();
+            let rack = usize::try_from(id - 1)?.checked_rem(self.racks.len());
+            if let Some(rack) = rack.and_then(|index| self.racks.get(index)) {
+                extra.insert("broker.rack".to_owned(), rack.clone());
+            }
             for (listener, _) in &listeners {
                 extra.extend(listener.properties(certificates.as_ref(), &self.users)?);
             }
@@ -211,6 +226,7 @@ impl KafkaCluster {
     pub fn builder() -> KafkaClusterBuilder {
         KafkaClusterBuilder {
             brokers: 3,
+            racks: Vec::new(),
             version: KafkaVersion::default(),
             proxied: false,
             properties: BTreeMap::new(),

@@ -1,4 +1,4 @@
-//! The two Kafka requests the testbed itself needs, written by hand.
+//! The Kafka requests the testbed itself needs, written by hand.
 //!
 //! Kafka's own tools would do, but each call is a JVM that takes seconds, and the client under test must not
 //! decide whether the cluster it is tested on is up. Versions are old ones without tagged fields, served by
@@ -85,7 +85,12 @@ pub(crate) async fn create_topic(
     Ok(())
 }
 
-async fn ask(address: &str, (key, version): (i16, i16), body: &[u8], within: Duration) -> Result<Vec<u8>> {
+pub(super) async fn ask(
+    address: &str,
+    (key, version): (i16, i16),
+    body: &[u8],
+    within: Duration,
+) -> Result<Vec<u8>> {
     const CORRELATION: [u8; 4] = 1_i32.to_be_bytes();
     let mut request = Vec::new();
     request.extend(key.to_be_bytes());
@@ -111,30 +116,30 @@ async fn ask(address: &str, (key, version): (i16, i16), body: &[u8], within: Dur
         .with_context(|| format!("{address} could not be asked request {key}"))
 }
 
-fn string(out: &mut Vec<u8>, text: &str) {
+pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.extend((text.len() as i16).to_be_bytes());
     out.extend(text.as_bytes());
 }
 
 /// What is left of an answer to read.
-struct Answer<'a>(&'a [u8]);
+pub(super) struct Answer<'a>(pub(super) &'a [u8]);
 
 impl<'a> Answer<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(count).context("an answer of a broker ends too early")?;
         self.0 = rest;
         Ok(head)
     }
 
-    fn i16(&mut self) -> Result<i16> {
+    pub(super) fn i16(&mut self) -> Result<i16> {
         Ok(i16::from_be_bytes(self.take(2)?.try_into()?))
     }
 
-    fn i32(&mut self) -> Result<i32> {
+    pub(super) fn i32(&mut self) -> Result<i32> {
         Ok(i32::from_be_bytes(self.take(4)?.try_into()?))
     }
 
-    fn string(&mut self) -> Result<Option<&'a str>> {
+    pub(super) fn string(&mut self) -> Result<Option<&'a str>> {
         match usize::try_from(self.i16()?) {
             Ok(length) => Ok(Some(std::str::from_utf8(self.take(length)?)?)),
             Err(_) => Ok(None),
