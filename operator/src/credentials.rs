@@ -5,7 +5,7 @@
 
 use doctorkafka_api::{Authentication, Kafka, UsernamePassword};
 use doctorkafka_kafka::{
-    CertificatePem, Connection, ConnectionError, KeyPem, Sasl, SaslMechanism, Secret, Tls,
+    BearerToken, CertificatePem, Connection, ConnectionError, KeyPem, Sasl, SaslMechanism, Secret, Tls,
 };
 use std::collections::BTreeMap;
 
@@ -47,26 +47,14 @@ pub(crate) enum CredentialError {
         /// What is wrong; says where the value was found.
         error: ConnectionError,
     },
-    /// This release does not speak it.
-    #[error(
-        "{field}: this release does not speak SASL OAUTHBEARER, and does not connect without what was asked for; use \
-         scramSha512, scramSha256, plain or tls"
-    )]
-    Unsupported {
-        /// Path of the field.
-        field: &'static str,
-    },
 }
 
-const OAUTHBEARER: &str = "spec.kafka.authentication.oauthbearer";
+const TOKEN: &str = "spec.kafka.authentication.oauthbearer.accessToken";
 const TRUSTED: &str = "spec.kafka.tls.trustedCertificates";
 const CLIENT: &str = "spec.kafka.authentication.tls.certificateAndKey";
 
 /// Every key of a Secret that a connection needs.
-///
-/// # Errors
-/// [`CredentialError::Unsupported`].
-pub(crate) fn references(kafka: &Kafka) -> Result<Vec<SecretReference>, CredentialError> {
+pub(crate) fn references(kafka: &Kafka) -> Vec<SecretReference> {
     let mut found = Vec::new();
     let mut add = |field: String, secret: &str, key: &str| {
         found.push(SecretReference { field, secret: secret.to_owned(), key: key.to_owned() });
@@ -75,8 +63,8 @@ pub(crate) fn references(kafka: &Kafka) -> Result<Vec<SecretReference>, Credenti
         add(format!("{TRUSTED}[{n}]"), &trusted.secret_name, &trusted.certificate);
     }
     if let Some(authentication) = &kafka.authentication {
-        if authentication.oauthbearer.is_some() {
-            return Err(CredentialError::Unsupported { field: OAUTHBEARER });
+        if let Some(oauth) = &authentication.oauthbearer {
+            add(TOKEN.to_owned(), &oauth.access_token.secret_name, &oauth.access_token.key);
         }
         if let Some((_, name, user)) = password_user(authentication) {
             let secret = &user.password_secret;
@@ -89,7 +77,7 @@ pub(crate) fn references(kafka: &Kafka) -> Result<Vec<SecretReference>, Credenti
             }
         }
     }
-    Ok(found)
+    found
 }
 
 /// The connection as the policy wants it, with the values of all [`references`].
@@ -135,6 +123,11 @@ pub(crate) fn secure(
             .map_err(unusable(&password_field(name)))?;
         connection = connection.with_sasl(sasl);
     }
+    if let Some(oauth) = kafka.authentication.as_ref().and_then(|given| given.oauthbearer.as_ref()) {
+        let secret = &oauth.access_token;
+        let token = token(values, &secret.secret_name, &secret.key).map_err(unusable(TOKEN))?;
+        connection = connection.with_sasl(Sasl::bearer(token));
+    }
     Ok(connection)
 }
 
@@ -169,6 +162,12 @@ fn password(values: &Values, secret: &str, key: &str) -> Result<Secret, Connecti
     Secret::from_line(&found.value).ok_or_else(|| not_text(found))
 }
 
+fn token(values: &Values, secret: &str, key: &str) -> Result<BearerToken, ConnectionError> {
+    let found = find(values, secret, key)?;
+    let text = Secret::from_line(&found.value).ok_or_else(|| not_text(found))?;
+    BearerToken::new(&found.origin, &text)
+}
+
 fn find<'a>(values: &'a Values, secret: &str, key: &str) -> Result<&'a Found, ConnectionError> {
     values.0.get(&(secret.to_owned(), key.to_owned())).ok_or_else(|| ConnectionError::Credential {
         what: format!("Secret {secret}, key {key}"),
@@ -191,7 +190,7 @@ mod tests {
     }
 
     fn names(given: serde_json::Value) -> Vec<String> {
-        let references = references(&kafka(given)).unwrap();
+        let references = references(&kafka(given));
         references.into_iter().map(|r| format!("{} {}/{}", r.field, r.secret, r.key)).collect()
     }
 
@@ -199,7 +198,7 @@ mod tests {
     fn secured(given: serde_json::Value, values: &[(&str, &str)]) -> Result<Connection, CredentialError> {
         let kafka = kafka(given);
         let mut found = Values::default();
-        for reference in references(&kafka)? {
+        for reference in references(&kafka) {
             let value = values.iter().find(|(key, _)| *key == reference.key).unwrap().1;
             let origin = format!("Secret kafka/{}, key {}", reference.secret, reference.key);
             found.add(&reference, origin, value.as_bytes().to_vec());
@@ -229,6 +228,11 @@ mod tests {
         })
     }
 
+    fn bearer() -> serde_json::Value {
+        let token = json!({"secretName": "sso", "key": "access-token"});
+        json!({"bootstrapServers": "a:9092", "authentication": {"oauthbearer": {"accessToken": token}}})
+    }
+
     #[test]
     fn every_reference_is_found() {
         let plain = names(json!({"bootstrapServers": "a:9092"}));
@@ -249,6 +253,7 @@ mod tests {
                 "spec.kafka.authentication.tls.certificateAndKey doctor/user.key",
             ]
         );
+        assert_eq!(names(bearer()), ["spec.kafka.authentication.oauthbearer.accessToken sso/access-token"]);
     }
 
     #[test]
@@ -264,6 +269,10 @@ mod tests {
         let pair = [ca, ("user.crt", client.certificate.as_str()), ("user.key", client.key.as_str())];
         let two = secured(mutual(), &pair).unwrap();
         assert!(!format!("{two:?}").contains(&client.key));
+        let token = secured(bearer(), &[("access-token", "hunter2.token\n")]).unwrap();
+        assert_eq!(token, secured(bearer(), &[("access-token", "hunter2.token")]).unwrap());
+        assert_ne!(token, secured(bearer(), &[("access-token", "hunter3.token")]).unwrap());
+        assert!(!format!("{token:?}").contains("hunter2"));
         let plain = secured(json!({"bootstrapServers": "a:9092"}), &[]).unwrap();
         assert_eq!(plain, Connection::new("a:9092", "test").unwrap());
         assert!(plain != one && one != two);
@@ -307,6 +316,12 @@ mod tests {
                 "spec.kafka.authentication.tls.certificateAndKey: Secret kafka/doctor, key user.key: there is no \
                  private key in PEM in it",
             ),
+            (
+                bearer(),
+                vec![("access-token", "hunter2 hunter2")],
+                "spec.kafka.authentication.oauthbearer.accessToken: Secret kafka/sso, key access-token: it is no bearer \
+                 token",
+            ),
             (mutual(), vec![ca, certificate, ("user.key", encrypted)], "store it without a passphrase"),
             (
                 mutual(),
@@ -319,18 +334,5 @@ mod tests {
             assert!(shown.contains(said), "{shown}\n  instead of\n{said}");
             assert!(!shown.contains("hunter2") && !shown.contains("-----BEGIN"), "{shown}");
         }
-    }
-
-    #[test]
-    fn a_mechanism_that_is_not_spoken_is_refused_by_name() {
-        let oauth = json!({
-            "bootstrapServers": "a:9092",
-            "authentication": {"oauthbearer": {
-                "clientId": "doctor", "clientSecret": {"secretName": "sso", "key": "secret"},
-                "tokenEndpointUri": "https://sso/token",
-            }},
-        });
-        let error = references(&kafka(oauth)).unwrap_err();
-        assert!(error.to_string().starts_with("spec.kafka.authentication.oauthbearer: "), "{error}");
     }
 }

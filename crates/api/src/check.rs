@@ -2,7 +2,7 @@
 
 use crate::{
     Authentication, Bounds, BrokerList, ClusterTls, CruiseControl, Duration, Executor, Kafka,
-    KafkaHealthPolicySpec, Limits, Maintenance, MaintenanceWindow, OAuthBearer, Thresholds, Topics, cel,
+    KafkaHealthPolicySpec, Limits, Maintenance, MaintenanceWindow, Thresholds, Topics, cel,
 };
 use crate::{BrokerFailure, Detection};
 use std::fmt::Display;
@@ -139,14 +139,8 @@ impl Found {
         }
         if let Some(oauth) = oauthbearer {
             let root = format!("{root}.oauthbearer");
-            self.length(&format!("{root}.clientId"), &oauth.client_id, 256);
-            self.length(&format!("{root}.clientSecret.secretName"), &oauth.client_secret.secret_name, 253);
-            self.length(&format!("{root}.clientSecret.key"), &oauth.client_secret.key, 253);
-            let uri = &oauth.token_endpoint_uri;
-            self.url(&format!("{root}.tokenEndpointUri"), uri, 1_024, OAuthBearer::URI_EXPECTED);
-            if let Some(scope) = &oauth.scope {
-                self.length(&format!("{root}.scope"), scope, 1_024);
-            }
+            self.length(&format!("{root}.accessToken.secretName"), &oauth.access_token.secret_name, 253);
+            self.length(&format!("{root}.accessToken.key"), &oauth.access_token.key, 253);
         }
     }
 

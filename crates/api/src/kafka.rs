@@ -84,8 +84,7 @@ pub struct Authentication {
     /// A client certificate (mutual TLS). Needs spec.kafka.tls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ClientTls>,
-    /// SASL OAUTHBEARER: a token from an OAuth 2.0 server, by the client credentials grant. Not spoken by this release,
-    /// which refuses a policy that asks for it.
+    /// SASL OAUTHBEARER: an access token of an OAuth 2.0 server. The token travels readable unless tls is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oauthbearer: Option<OAuthBearer>,
 }
@@ -141,31 +140,13 @@ pub struct CertificateAndKey {
     pub key: String,
 }
 
-/// A client of an OAuth 2.0 server.
+/// A bearer of an OAuth 2.0 access token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OAuthBearer {
-    /// The client's id.
-    #[schemars(length(min = 1, max = 256))]
-    pub client_id: String,
-    /// Where the client's secret is.
-    pub client_secret: SecretKey,
-    /// Address that tokens are asked from, such as `https://sso.example.com/token`.
-    #[schemars(
-        length(max = 1024),
-        extend("x-kubernetes-validations" = cel::matching(Self::URI_PATTERN, Self::URI_EXPECTED))
-    )]
-    pub token_endpoint_uri: String,
-    /// Scope to ask for.
-    #[schemars(length(min = 1, max = 1024))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
-}
-
-impl OAuthBearer {
-    pub(crate) const URI_PATTERN: &'static str = "^https?://[^/ ]+";
-
-    pub(crate) const URI_EXPECTED: &'static str = "must be a URL that starts with http:// or https://";
+    /// Where the access token is. It is not asked of a server here: whoever issues it keeps the Secret up to date, and a new
+    /// token takes effect while the doctor works.
+    pub access_token: SecretKey,
 }
 
 /// One key of a Secret.

@@ -9,7 +9,7 @@ use super::{
     refusal::{NotInjected, Outcome},
 };
 use doctorkafka_api::{Authentication, UsernamePassword};
-use doctorkafka_kafka::Connection;
+use doctorkafka_kafka::{Connection, SaslMechanism};
 use k8s_openapi::api::core::v1::{
     EnvVar, KeyToPath, ProjectedVolumeSource, SecretProjection, Volume, VolumeMount, VolumeProjection,
 };
@@ -99,8 +99,11 @@ impl Parts {
         user: Option<&str>,
         encrypted: bool,
     ) -> Result<(), NotInjected> {
-        if authentication.oauthbearer.is_some() {
-            return Err(unusable("spec.kafka.authentication.oauthbearer is not spoken by this release"));
+        if let Some(oauth) = &authentication.oauthbearer {
+            let token = &oauth.access_token;
+            let file = self.mount(user.unwrap_or(&token.secret_name), &token.key, "token")?;
+            self.set("SASL_MECHANISM", SaslMechanism::OAuthBearer.as_str());
+            self.set("SASL_TOKEN_FILE", &file);
         }
         let by_password = [
             ("SCRAM-SHA-512", &authentication.scram_sha512),
@@ -246,6 +249,21 @@ mod tests {
         assert!(shown.contains("user.key") && !shown.contains("tls.key"), "{shown}");
         assert!(value(&mutual, "TLS_CERT").is_some() && value(&mutual, "SASL_MECHANISM").is_none());
 
+        let mut bearer = secured();
+        let token = json!({"secretName": "doctor-sso", "key": "access-token"});
+        bearer["authentication"] = json!({"oauthbearer": {"accessToken": token}});
+        for (user, secret) in [(None, "doctor-sso"), (Some("sidecar"), "sidecar")] {
+            let parts = parts(bearer.clone(), user).unwrap();
+            assert_eq!(value(&parts, "SASL_MECHANISM").as_deref(), Some("OAUTHBEARER"));
+            assert_eq!(value(&parts, "SASL_TOKEN_FILE"), Some(format!("{CREDENTIALS_PATH}/token")));
+            assert!(value(&parts, "SASL_USERNAME").is_none());
+            let shown = serde_json::to_string(&parts.volume.unwrap().0).unwrap();
+            assert!(
+                shown.contains(&format!("\"name\":\"{secret}\"")) && shown.contains("access-token"),
+                "{shown}"
+            );
+        }
+
         let refused = parts(json!({"bootstrapServers": "a:9092"}), Some("sidecar")).unwrap_err();
         assert_eq!(refused.outcome, Outcome::Unsuitable);
     }
@@ -253,8 +271,6 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_and_named() {
         let certificates = |secret: &str, key: &str| json!({"trustedCertificates": [{"secretName": secret, "certificate": key}]});
-        let secret = json!({"secretName": "sso", "key": "secret"});
-        let oauth = json!({"clientId": "x", "clientSecret": secret, "tokenEndpointUri": "https://sso/token"});
         for (kafka, said) in [
             (json!({"bootstrapServers": "nowhere"}), "spec.kafka.bootstrapServers"),
             (
@@ -265,7 +281,6 @@ mod tests {
                 json!({"bootstrapServers": "a:9093", "tls": certificates("ca", "../ca.crt")}),
                 "no key of a Secret",
             ),
-            (json!({"bootstrapServers": "a:9093", "authentication": {"oauthbearer": oauth}}), "oauthbearer"),
         ] {
             let refused = parts(kafka, None).unwrap_err();
             assert_eq!(refused.outcome, Outcome::PolicyUnusable);

@@ -170,6 +170,9 @@ impl Supervisor {
                 let spec = self.object.spec.as_ref().ok();
                 self.platform.follow(spec.and_then(|spec| spec.brokers.pod_selector.as_ref()));
                 self.look_again = (!valid.references.is_empty()).then(|| Instant::now() + READ_AGAIN);
+                if let Some(engine) = &self.engine {
+                    engine.fixed.connection.renew(&valid.fixed.connection);
+                }
                 match &self.engine {
                     Some(engine) if engine.fixed == valid.fixed => engine.set_policy(valid.policy),
                     Some(_) => {

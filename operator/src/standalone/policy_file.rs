@@ -60,7 +60,7 @@ impl PolicyFile {
 /// The connection as the policy wants it, or every reason why not.
 fn secured(connection: Connection, kafka: &Kafka, secrets: Option<&Path>) -> Result<Connection, Vec<String>> {
     let one = |error: credentials::CredentialError| vec![error.to_string()];
-    let references = credentials::references(kafka).map_err(one)?;
+    let references = credentials::references(kafka);
     let values = secrets_dir::read(secrets, &references)?;
     credentials::secure(connection, kafka, &values).map_err(one)
 }

@@ -59,8 +59,9 @@ impl Supervised {
         &self.file.policy.name
     }
 
-    /// Whether an edited policy can go into the running engine.
+    /// Whether an edited policy can go into the running engine. It has a new bearer token then.
     pub(super) fn takes(&self, file: &PolicyFile) -> bool {
+        self.file.connection.renew(&file.connection);
         let same = |file: &PolicyFile| {
             (file.policy.name.clone(), file.connection.clone(), file.policy.topics.clone())
         };

@@ -23,8 +23,8 @@ fn certificate() -> Value {
     json!({"certificateAndKey": {"secretName": "doctor", "certificate": "user.crt", "key": "user.key"}})
 }
 
-fn oauth(uri: &str) -> Value {
-    json!({"clientId": "doctor", "clientSecret": {"secretName": "doctor", "key": "secret"}, "tokenEndpointUri": uri})
+fn oauth(secret: &str) -> Value {
+    json!({"accessToken": {"secretName": secret, "key": "token"}})
 }
 
 fn bootstrap(servers: &str) -> Value {
@@ -54,7 +54,7 @@ pub fn right() -> Vec<Value> {
         authentication(json!({"scramSha256": password()})),
         authentication(json!({"plain": password()})),
         authentication(json!({"tls": certificate()})),
-        authentication(json!({"oauthbearer": oauth("https://sso/token")})),
+        authentication(json!({"oauthbearer": oauth("doctor-token")})),
         authentication(json!({"plain": password(), "scramSha512": null, "tls": null})),
         json!({"kafka": {"tls": null, "authentication": null}, "brokers": {"podSelector": null}}),
         json!({"kafka": {"authentication": {"plain": password()}}}),
@@ -118,7 +118,7 @@ pub fn wrong() -> Vec<(Value, &'static str, &'static str)> {
         (authentication(json!({})), auth, exactly_one),
         (authentication(json!({"plain": password(), "scramSha512": password()})), auth, exactly_one),
         (
-            authentication(json!({"tls": certificate(), "oauthbearer": oauth("https://sso")})),
+            authentication(json!({"tls": certificate(), "oauthbearer": oauth("doctor-token")})),
             auth,
             exactly_one,
         ),
@@ -129,9 +129,9 @@ pub fn wrong() -> Vec<(Value, &'static str, &'static str)> {
         ),
         (authentication(json!({"plain": {"username": "doctor"}})), "passwordSecret", ""),
         (
-            authentication(json!({"oauthbearer": oauth("ftp://sso")})),
-            "spec.kafka.authentication.oauthbearer.tokenEndpointUri",
-            "must be a URL that starts with http:// or https://; got ftp://sso",
+            authentication(json!({"oauthbearer": oauth("")})),
+            "spec.kafka.authentication.oauthbearer.accessToken.secretName",
+            "",
         ),
         (
             json!({"kafka": {"tls": {"trustedCertificates": [{"secretName": "", "certificate": "ca.crt"}]}}}),
