@@ -22,6 +22,7 @@ mod moves;
 mod outage;
 mod permissions;
 mod platform;
+mod racks;
 mod traffic;
 mod treatment;
 mod world;

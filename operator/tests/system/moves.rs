@@ -79,7 +79,7 @@ async fn is_unthrottled(world: &World, brokers: &[i32]) -> bool {
 }
 
 /// Waits until the last treatment of this remedy has ended: what people ask for next would cancel it.
-async fn until_ended(world: &World, remedy: &str) {
+pub async fn until_ended(world: &World, remedy: &str) {
     let what = format!("the treatment {remedy} to end");
     let has_ended = |actions: &[ActionRecord]| {
         let whole =

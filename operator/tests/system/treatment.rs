@@ -87,7 +87,7 @@ pub fn check(bootstrap: &str, written: &BTreeMap<i32, u64>) {
 }
 
 /// Reports a CPU that can be changed, once a second until it is aborted.
-fn keep_reporting(mut reporter: Reporter, cpu: f64) -> (Arc<Mutex<f64>>, JoinHandle<()>) {
+pub fn keep_reporting(mut reporter: Reporter, cpu: f64) -> (Arc<Mutex<f64>>, JoinHandle<()>) {
     let cpu = Arc::new(Mutex::new(cpu));
     let now = cpu.clone();
     let task = tokio::spawn(async move {
