@@ -175,6 +175,23 @@ const METRICS: &[Metric] = &[
         read: |scrape| scrape.each(progress),
     },
     Metric {
+        name: "doctorkafka_treatment_bytes",
+        help: "Bytes that the treatment under way copies, by whether they are copied; 0 without one.",
+        kind: Kind::Gauge,
+        labels: &["policy", "progress"],
+        read: |scrape| scrape.each(copied),
+    },
+    Metric {
+        name: "doctorkafka_treatment_seconds_left",
+        help: "Time that the treatment under way takes yet, at the rate of the last half minute; absent while not known.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| {
+            let left = |report: &DoctorReport| report.treatment.as_ref()?.seconds_left;
+            scrape.reports(|report| left(report).map(|seconds| seconds as f64))
+        },
+    },
+    Metric {
         name: "doctorkafka_treatment_held",
         help: "1 while a treatment is under way and a rule keeps its next step from being begun.",
         kind: Kind::Gauge,
@@ -375,6 +392,12 @@ fn progress(report: &DoctorReport) -> Vec<(&'static str, f64)> {
     let (done, partitions) =
         report.treatment.as_ref().map_or((0, 0), |treatment| (treatment.done, treatment.partitions));
     vec![("done", count(done)), ("waiting", count(partitions.saturating_sub(done)))]
+}
+
+fn copied(report: &DoctorReport) -> Vec<(&'static str, f64)> {
+    let (done, bytes) =
+        report.treatment.as_ref().map_or((0, 0), |treatment| (treatment.bytes_done, treatment.bytes));
+    vec![("done", done as f64), ("waiting", bytes.saturating_sub(done) as f64)]
 }
 
 fn oldest_heartbeat(report: &DoctorReport, now: Timestamp) -> Option<f64> {

@@ -297,7 +297,10 @@ pub struct Progress {
     /// Bytes that the slowest replica has yet to copy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slowest_replica_lag: Option<i64>,
-    /// Time left, seconds.
+    /// Bytes a second over the last half minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<i64>,
+    /// Time left at this rate, seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds_left: Option<i64>,
 }

@@ -17,6 +17,8 @@ use crate::{
     Authority, Decisions, DoctorReport, Policy,
     execute::{Ended, Mandate},
     observe::{Clock, Observer, Sight},
+    planning::Planning,
+    remedy::job::Planned,
     state::EngineState,
     term::{TAIL, Term, TermEvent},
     therapy::Therapy,
@@ -96,6 +98,7 @@ impl Doctor {
             log: None,
             term: None,
             therapy: None,
+            planning: None,
             pause: Pause::default(),
             orphaned: false,
         };
@@ -118,6 +121,8 @@ struct Engine {
     term: Option<Term>,
     /// The treatment under way. It ends with the term.
     therapy: Option<Therapy>,
+    /// The plan that is being made.
+    planning: Option<Planning>,
     pause: Pause,
     /// Nobody is left who could say whether this instance leads.
     orphaned: bool,
@@ -163,6 +168,10 @@ impl Engine {
                 }
                 event = told(&mut self.term) => self.hear_term(event),
                 ended = finished(&mut self.therapy) => self.hear_end(ended),
+                (number, planned) = made(&mut self.planning) => {
+                    self.planning = None;
+                    self.state.planned(number, planned);
+                }
                 // Without an adapter the last policy and the last conflict stand.
                 Ok(()) = self.settings.policy.changed() => {
                     let policy = self.settings.policy.borrow_and_update().clone();
@@ -292,12 +301,16 @@ impl Engine {
             let leave = (settings.authority.clone(), settings.mandate.clone());
             let control = self.state.orders(task.treatment(), now);
             self.state.begun(&task);
-            let therapy = Therapy::start(&settings.connection, term.step_log(), leave, author, task, control);
+            let therapy =
+                Therapy::start(&settings.connection, term.step_log(), leave, author, task, control, now);
             info!(policy = self.state.policy().name, "begins: {}", therapy.sentence);
             self.therapy = Some(therapy);
         }
-        if let Some(therapy) = &self.therapy {
+        if let Some(therapy) = &mut self.therapy {
             therapy.control(self.state.orders(therapy.task().treatment(), now));
+            if let Some(progress) = therapy.worth_telling(now) {
+                info!(policy = self.state.policy().name, "under way: {}, {progress}", therapy.sentence);
+            }
         }
         self.state.set_treatment(self.therapy.as_ref().and_then(Therapy::view));
     }
@@ -321,6 +334,9 @@ impl Engine {
             if !self.term.as_ref().is_some_and(|term| term.write(record)) {
                 tracing::debug!(policy = self.state.policy().name, "the term is over: a record is put off");
             }
+        }
+        if self.planning.is_none() {
+            self.planning = self.state.take_job().map(Planning::start);
         }
         self.treat(now, wall);
         self.state.set_waiting(self.term.as_ref().map_or(0, Term::waiting));
@@ -374,6 +390,13 @@ async fn many<T>(channel: &mut Option<mpsc::Receiver<T>>, into: &mut Vec<T>) -> 
 async fn finished(therapy: &mut Option<Therapy>) -> Option<Ended> {
     match therapy {
         Some(therapy) => therapy.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn made(planning: &mut Option<Planning>) -> (u64, Option<Planned>) {
+    match planning {
+        Some(planning) => planning.ended().await,
         None => std::future::pending().await,
     }
 }

@@ -1,7 +1,8 @@
 //! A treatment that is being carried out, as a task beside the engine.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use doctorkafka_diagnosis::Moment;
 use doctorkafka_kafka::{Admin, Connection};
 use doctorkafka_wire::ActionRecord;
 use tokio::{
@@ -44,7 +45,12 @@ pub(crate) struct Therapy {
     pub sentence: String,
     treatment: Arc<Treatment>,
     begun: Task,
+    /// When the log of this program was last told how far it is.
+    told: Moment,
 }
+
+/// How often the log of this program is told how far a treatment is.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
 impl Therapy {
     pub fn start(
@@ -54,6 +60,7 @@ impl Therapy {
         author: Author,
         task: Task,
         control: Control,
+        now: Moment,
     ) -> Self {
         let treatment = Arc::new(task.treatment().clone());
         let begun = task.clone();
@@ -74,7 +81,7 @@ impl Therapy {
                 Executor { admin: &admin, log: &log, clock: &clock, mandate: &mandate, author: &author };
             executor.run(task, orders, &told).await
         });
-        Self { control, progress: measured, task, sentence, treatment, begun }
+        Self { control, progress: measured, task, sentence, treatment, begun, told: now }
     }
 
     /// Tells it what people want now.
@@ -104,10 +111,21 @@ impl Therapy {
             partitions: self.treatment.changes().len(),
             bytes: progress.bytes,
             bytes_done: progress.bytes_done,
+            bytes_per_second: progress.bytes_per_second.map(|rate| rate as u64),
             seconds_left: progress.left.map(|left| left.as_secs()),
+            slowest_bytes_left: progress.slowest,
             hold: progress.hold.as_ref().map(ToString::to_string),
             treatment: self.treatment.clone(),
         })
+    }
+
+    /// How far it is, from time to time.
+    pub fn worth_telling(&mut self, now: Moment) -> Option<String> {
+        if now.since(self.told) < TELL_EVERY {
+            return None;
+        }
+        self.told = now;
+        self.view().map(|view| view.progress())
     }
 
     /// Waits for its end. `None` when it panicked.

@@ -46,10 +46,15 @@ async fn healthz(State(fleet): State<Fleet>) -> Response {
 
 /// Readiness: whether what it shows means anything yet.
 async fn readyz(State(fleet): State<Fleet>) -> Response {
-    if fleet.view().is_ready() {
+    let view = fleet.view();
+    if view.is_ready() {
         return "ready\n".into_response();
     }
-    let message = "neither the election nor a first try at Kafka has ended yet\n";
+    let message = if view.injection.is_being_prepared() {
+        "the injection webhook has no trusted certificate yet\n"
+    } else {
+        "neither the election nor a first try at Kafka has ended yet\n"
+    };
     (StatusCode::SERVICE_UNAVAILABLE, message).into_response()
 }
 

@@ -21,8 +21,7 @@ pub(super) fn list(running: Option<&TreatmentView>, proposals: &[Arc<Proposed>],
         }
         @if let Some(treatment) = running {
             p.treatment {
-                strong { "Under way: " } (treatment.message) ", " (treatment.done) " of " (treatment.partitions) " partitions done"
-                @if let Some(hold) = &treatment.hold { "; waits: " (hold) }
+                strong { "Under way: " } (treatment.message) ", " (treatment.progress())
                 " " (digest(&treatment.digest))
             }
         }

@@ -160,7 +160,9 @@ pub fn full_report(policy: &str) -> DoctorReport {
         partitions: 7,
         bytes: 0,
         bytes_done: 0,
+        bytes_per_second: None,
         seconds_left: None,
+        slowest_bytes_left: None,
         hold: Some("Paused: not begun until it is lifted".to_owned()),
         treatment: Arc::new(treatment()),
     });

@@ -16,7 +16,7 @@
 mod act;
 mod begin;
 mod clock;
-mod in_words;
+pub(crate) mod in_words;
 mod limits;
 mod look;
 mod next;

@@ -37,6 +37,8 @@ pub struct Progress {
     pub bytes: u64,
     /// Bytes a second over the last half minute, when anything was copied in it.
     pub bytes_per_second: Option<f64>,
+    /// Bytes that the replica which lacks most has yet to copy, of those that are being copied and whose size is known.
+    pub slowest: Option<u64>,
     /// Time left at this rate.
     pub left: Option<Duration>,
     /// Why nothing is begun at the moment.
@@ -121,8 +123,13 @@ impl Meter {
                 }
                 Place::Moving(Side::To) => {
                     progress.partitions_moving += 1;
-                    let copied = self.copied(change, &partition).min(bytes);
-                    progress.bytes_done = progress.bytes_done.saturating_add(copied);
+                    let copied: Vec<u64> = self.copied(change, &partition).collect();
+                    let sum = copied.iter().fold(0_u64, |sum, size| sum.saturating_add(*size)).min(bytes);
+                    progress.bytes_done = progress.bytes_done.saturating_add(sum);
+                    let replica =
+                        bytes / change.to.iter().filter(|id| !change.from.contains(id)).count().max(1) as u64;
+                    let lacks = copied.into_iter().map(|size| replica.saturating_sub(size)).max();
+                    progress.slowest = progress.slowest.max(lacks);
                 }
                 _ => {}
             }
@@ -131,11 +138,10 @@ impl Meter {
         progress
     }
 
-    fn copied(&self, change: &PartitionChange, partition: &TopicPartition) -> u64 {
+    /// What each new replica has, as far as known.
+    fn copied(&self, change: &PartitionChange, partition: &TopicPartition) -> impl Iterator<Item = u64> {
         let added = change.to.iter().filter(|broker| !change.from.contains(broker));
-        added
-            .filter_map(|broker| self.sizes.get(&(partition.clone(), *broker)))
-            .fold(0, |sum, size| sum.saturating_add(*size))
+        added.filter_map(|broker| self.sizes.get(&(partition.clone(), *broker)).copied())
     }
 
     fn rate(&mut self, progress: &mut Progress, now: Duration) {

@@ -194,7 +194,8 @@ fn progress(running: &TreatmentView) -> Progress {
         moves: count(if leaderships == 0 { running.done } else { running.done.min(moves) }),
         leadership_changes: count(if moves == 0 { running.done } else { running.done.saturating_sub(moves) }),
         bytes: bytes(running.bytes_done),
-        slowest_replica_lag: None,
+        slowest_replica_lag: running.slowest_bytes_left.map(bytes),
+        bytes_per_second: running.bytes_per_second.map(bytes),
         seconds_left: running.seconds_left.map(bytes),
     }
 }

@@ -43,7 +43,9 @@ fn running(done: usize) -> TreatmentView {
         partitions: 3,
         bytes: 1_400,
         bytes_done: 350,
+        bytes_per_second: Some(5),
         seconds_left: Some(10),
+        slowest_bytes_left: Some(20),
         hold: Some("AtMinIsr: orders-0 waits".into()),
         treatment: Arc::new(treatment()),
     }

@@ -155,7 +155,9 @@ fn figures_wait_and_phases_do_not() {
         partitions: 3,
         bytes: 100,
         bytes_done: 10,
+        bytes_per_second: None,
         seconds_left: None,
+        slowest_bytes_left: None,
         hold: None,
         treatment: Arc::new(treatment),
     });
