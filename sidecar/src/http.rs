@@ -59,6 +59,10 @@ impl Board {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), Some(report));
     }
 
+    fn stats(&self) -> PublisherStats {
+        self.publisher.lock().unwrap_or_else(PoisonError::into_inner).stats()
+    }
+
     fn last(&self) -> (Instant, Option<BrokerReport>) {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -97,7 +101,7 @@ pub fn serve(listener: TcpListener, board: Arc<Board>) {
 }
 
 /// The sidecar's own health: whether it measures. Neither Kafka's nor the broker's, or a restart of the sidecar would
-/// take away the news when it is needed.
+/// take away the news when it is needed; that reports do not reach Kafka is said, and no failure.
 async fn healthz(State(board): State<Arc<Board>>) -> Response {
     let age = board.last().0.elapsed();
     let late = age > (board.interval * LATE_INTERVALS).max(LATE_AT_LEAST);
@@ -105,11 +109,14 @@ async fn healthz(State(board): State<Arc<Board>>) -> Response {
         let text = format!("the last measurement was {} s ago\n", age.as_secs());
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
-    "ok\n".into_response()
+    match board.stats().trouble {
+        Some(trouble) => format!("ok, but {trouble}\n").into_response(),
+        None => "ok\n".into_response(),
+    }
 }
 
 async fn metrics_page(State(board): State<Arc<Board>>) -> Response {
-    let stats: PublisherStats = board.publisher.lock().unwrap_or_else(PoisonError::into_inner).stats();
+    let stats = board.stats();
     let (_, last) = board.last();
     match metrics::render(&metrics::View { broker: board.broker, last: last.as_ref(), stats: &stats }) {
         Ok(page) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response(),

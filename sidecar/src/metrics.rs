@@ -58,12 +58,17 @@ const METRICS: &[Metric] = &[
     },
     Metric {
         name: "records_lost_total",
-        help: "Records that gave way to newer ones (overflow) or that Kafka did not take (delivery).",
+        help: "Records that gave way to newer ones (overflow), that could not be delivered in time (delivery), or that a \
+               broker answered with an error (refused).",
         kind: Kind::Counter,
         labels: &["reason"],
         read: |view| {
             let lost = |reason: &str, number: u64| (vec![reason.to_owned()], number as f64);
-            vec![lost("overflow", view.stats.overflowed), lost("delivery", view.stats.failed)]
+            vec![
+                lost("overflow", view.stats.overflowed),
+                lost("delivery", view.stats.failed),
+                lost("refused", view.stats.refused),
+            ]
         },
     },
     Metric {
@@ -240,6 +245,7 @@ mod tests {
             published: 9,
             acknowledged: 8,
             failed: 1,
+            refused: 2,
             since_acknowledged: Some(Duration::from_millis(500)),
             ..PublisherStats::default()
         };
@@ -250,6 +256,7 @@ mod tests {
             "doctorkafka_sidecar_reports_total 9",
             "doctorkafka_sidecar_records_acknowledged_total 8",
             "doctorkafka_sidecar_records_lost_total{reason=\"delivery\"} 1",
+            "doctorkafka_sidecar_records_lost_total{reason=\"refused\"} 2",
             "doctorkafka_sidecar_last_acknowledgement_age_seconds 0.5",
             "doctorkafka_sidecar_broker_running 1",
             "doctorkafka_sidecar_probe_round_trip_seconds 0.0025",

@@ -5,10 +5,12 @@
 //!   news would travel by. Readers drop repeats by incarnation and sequence.
 //! * Nothing blocks the caller. While Kafka is away the newest reports are kept and the oldest give way.
 //! * The topic is not created here: the doctor does that with the right settings. Until it exists, reports wait.
+//! * What goes wrong is told once, in the log and by [`PublisherStats::trouble`], and again only after a while.
 
 mod client;
 mod lanes;
 mod partitioner;
+mod refusals;
 
 pub use partitioner::partition_for;
 
@@ -30,6 +32,8 @@ const METADATA_INTERVAL: Duration = Duration::from_secs(30);
 const METADATA_RETRY: Duration = Duration::from_millis(500);
 /// How long nothing may be acknowledged before the log says so.
 const QUIET_BEFORE_WARNING: Duration = Duration::from_secs(5);
+/// How long after that before it says so again: logs are rotated, and the reason may be another one by then.
+const WARN_AGAIN: Duration = Duration::from_secs(600);
 
 /// The publisher could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +54,17 @@ pub struct PublisherStats {
     pub acknowledged: u64,
     /// Records that gave way to newer ones in the full buffer.
     pub overflowed: u64,
-    /// Records that Kafka did not take in time, or refused.
+    /// Records that could not be delivered in time.
     pub failed: u64,
+    /// Records that a broker answered with an error.
+    pub refused: u64,
     /// Reports waiting or in flight.
     pub buffered: usize,
     /// Time since the last acknowledgement; `None` before the first.
     pub since_acknowledged: Option<Duration>,
+    /// What is wrong, for people: why nothing has been acknowledged for a while, else why a broker refused records within
+    /// the last minute; `None` when reports flow.
+    pub trouble: Option<String>,
 }
 
 /// Publishes one broker's reports. Dropping it ends it without waiting for what is under way.
@@ -111,17 +120,27 @@ impl Drop for ReportPublisher {
     }
 }
 
-/// Hands waiting records to the client whenever there is room, and logs when reports stop or resume.
+/// Hands waiting records to the client whenever there is room, and logs when reports stop, resume or are refused.
 async fn send(client: Arc<Client>, link: Arc<Link>) {
     let mut stalled: Option<Instant> = None;
+    let mut warned = Instant::now();
     loop {
         // Time passes without a sign when nothing is acknowledged, so look once a second at least.
         let _ = tokio::time::timeout(Duration::from_secs(1), link.changed()).await;
         client.send_waiting();
+        if let Some((refused, reason)) = link.refusals_to_tell() {
+            tracing::warn!(
+                topic = link.topic(),
+                refused,
+                reason,
+                "Kafka refuses reports, which are lost; other partitions may still take them"
+            );
+        }
         let quiet = link.quiet_since().filter(|since| since.elapsed() >= QUIET_BEFORE_WARNING);
         match (stalled, quiet) {
-            (None, Some(since)) => {
-                stalled = Some(since);
+            (before, Some(since)) if before.is_none() || warned.elapsed() >= WARN_AGAIN => {
+                stalled = Some(before.unwrap_or(since));
+                warned = Instant::now();
                 tracing::warn!(
                     topic = link.topic(),
                     reason = link.trouble(),
@@ -135,7 +154,7 @@ async fn send(client: Arc<Client>, link: Arc<Link>) {
                 let stats = link.stats();
                 tracing::info!(
                     topic = link.topic(),
-                    lost = stats.overflowed + stats.failed,
+                    lost = stats.overflowed + stats.failed + stats.refused,
                     "reports flow again after {} s",
                     since.elapsed().as_secs()
                 );

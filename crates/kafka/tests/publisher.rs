@@ -188,3 +188,32 @@ async fn while_kafka_is_away_the_newest_are_kept() {
     assert!((441..=500).all(|sequence| kept.contains(&sequence)), "{kept:?}");
     assert!(kept.is_sorted(), "{kept:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_brokers_refuse_is_counted_and_told() {
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    let cluster = cluster();
+    create_topic(&cluster);
+    let publisher = publisher(&cluster);
+    publisher.publish(&report(1), false);
+    assert!(publisher.flush(SOON).await);
+    assert_eq!(publisher.stats().trouble, None);
+
+    for (n, error) in [
+        (1, RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN),
+        (2, RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD),
+    ] {
+        cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
+        publisher.publish(&report(n + 1), false);
+        until("the refusal", || publisher.stats().refused == n).await;
+    }
+    let stats = publisher.stats();
+    assert_eq!((stats.failed, stats.buffered), (0, 0));
+    let trouble = stats.trouble.unwrap();
+    assert!(trouble.starts_with("Kafka refuses reports: "), "{trouble}");
+
+    // The next is taken; that some were refused is said for a while.
+    publisher.publish(&report(4), false);
+    assert!(publisher.flush(SOON).await);
+    assert_eq!((publisher.stats().acknowledged, publisher.stats().refused), (2, 2));
+}

@@ -1,6 +1,8 @@
 //! The Kafka producer and what its callbacks share with the publisher's tasks.
 
-use super::{PublisherStats, casts_doubt, lanes::Lanes, lanes::Ticket};
+use super::{
+    PublisherStats, QUIET_BEFORE_WARNING, casts_doubt, lanes::Lanes, lanes::Ticket, refusals::Refusals,
+};
 use crate::{
     Connection,
     client::{self, Tokens},
@@ -149,6 +151,8 @@ struct State {
     trouble: String,
     /// Why a broker does not talk to us at all, in librdkafka's words. Everything else that goes wrong follows from it.
     refusal: Option<String>,
+    /// Records that a broker did not take.
+    refusals: Refusals,
 }
 
 impl Link {
@@ -160,6 +164,7 @@ impl Link {
             cluster_id: None,
             trouble: String::new(),
             refusal: None,
+            refusals: Refusals::default(),
         };
         Self {
             topic: topic.to_owned(),
@@ -202,8 +207,13 @@ impl Link {
                 state.refusal = None;
             }
             Err(error) => {
-                state.stats.failed += 1;
                 state.trouble = error.to_string();
+                if is_refusal(error) {
+                    state.stats.refused += 1;
+                    state.refusals.note(error.to_string(), now);
+                } else {
+                    state.stats.failed += 1;
+                }
             }
         }
         let empty = state.lanes.is_empty();
@@ -239,8 +249,12 @@ impl Link {
 
     /// What is wrong, for people: why brokers refuse us, else the last thing that went wrong.
     pub fn trouble(&self) -> String {
-        let state = self.state();
-        state.refusal.as_ref().unwrap_or(&state.trouble).clone()
+        self.state().trouble().to_owned()
+    }
+
+    /// How many records were refused since this was last told, and why the last one; `None` when there is nothing to tell.
+    pub fn refusals_to_tell(&self) -> Option<(u64, String)> {
+        self.state().refusals.take_due(Instant::now())
     }
 
     pub fn cluster_id(&self) -> Option<String> {
@@ -253,7 +267,16 @@ impl Link {
 
     pub fn stats(&self) -> PublisherStats {
         let state = self.state();
+        let quiet = state.lanes.quiet_since().filter(|since| since.elapsed() >= QUIET_BEFORE_WARNING);
+        let trouble = match quiet {
+            Some(since) => {
+                let quiet = since.elapsed().as_secs();
+                Some(format!("no report was acknowledged for {quiet} s: {}", state.trouble()))
+            }
+            None => state.refusals.recent(Instant::now()).map(|why| format!("Kafka refuses reports: {why}")),
+        };
         PublisherStats {
+            trouble,
             partitions: state.lanes.partitions(),
             overflowed: state.lanes.overflowed(),
             buffered: state.lanes.depth(),
@@ -284,6 +307,18 @@ impl Link {
             notified.await;
         }
     }
+}
+
+impl State {
+    fn trouble(&self) -> &str {
+        self.refusal.as_ref().unwrap_or(&self.trouble)
+    }
+}
+
+/// Whether a broker answered, and did not take the record. Kafka's own codes are positive, but for `UNKNOWN_SERVER_ERROR`;
+/// other negative ones are librdkafka's: nobody answered in time.
+fn is_refusal(error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(|code| code == RDKafkaErrorCode::Unknown || code as i32 > 0)
 }
 
 /// librdkafka's callbacks; they run on its threads.
