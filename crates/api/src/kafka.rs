@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
     Self::CLIENT_CERTIFICATE_NEEDS_TLS,
 ).field_path(".tls")])))]
 pub struct Kafka {
-    /// Addresses to start from, host:port, several separated by commas. Any brokers of the cluster will do.
+    /// Addresses to start from, host:port, several separated by commas. Any brokers of the cluster will do. On Kubernetes a
+    /// name without a dot is that of a Service in the policy's namespace.
     #[schemars(
         length(min = 1, max = Self::MAX_BOOTSTRAP),
         extend("x-kubernetes-validations" = cel::matching(&Self::bootstrap_pattern(), Self::BOOTSTRAP_EXPECTED))

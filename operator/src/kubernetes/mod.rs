@@ -12,6 +12,7 @@
 //!
 //! Every replica watches and diagnoses; only the leader writes.
 
+mod address;
 mod args;
 mod claims;
 mod conditions;

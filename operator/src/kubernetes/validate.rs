@@ -1,6 +1,6 @@
 //! Step two of reconciling, validate: from what was read to what the engine gets. No client, no I/O.
 
-use super::{object::PolicyObject, secrets::SecretError};
+use super::{address, object::PolicyObject, secrets::SecretError};
 use crate::credentials::{self, CredentialError, SecretReference, Values};
 use doctorkafka_api::{Kafka, Topics};
 use doctorkafka_doctor::{Policy, PolicyError};
@@ -95,7 +95,8 @@ pub(super) fn validate(object: &PolicyObject) -> Result<ValidPolicy, Problem> {
     let spec = object.spec.as_ref().map_err(|error| Problem::Unreadable(error.clone()))?;
     let policy = Policy::new(&object.key.to_string(), spec).map_err(Problem::Invalid)?;
     let policy = if object.paused { policy.paused() } else { policy };
-    let connection = Connection::new(&spec.kafka.bootstrap_servers, CLIENT_ID)?;
+    let servers = address::qualified(&spec.kafka.bootstrap_servers, &object.key.namespace);
+    let connection = Connection::new(&servers, CLIENT_ID)?;
     let references = credentials::references(&spec.kafka);
     let fixed = Fixed { kafka: spec.kafka.clone(), topics: spec.topics.clone(), connection };
     Ok(ValidPolicy { policy: Arc::new(policy), fixed, references })
@@ -126,7 +127,7 @@ mod tests {
     fn a_good_policy_is_carried_out() {
         let object = object(json!({"kafka": {"bootstrapServers": "a:9092,b:9092"}}));
         let valid = validate(&object).unwrap();
-        assert_eq!(valid.fixed.connection.bootstrap(), ["a:9092", "b:9092"]);
+        assert_eq!(valid.fixed.connection.bootstrap(), ["a.kafka.svc:9092", "b.kafka.svc:9092"]);
         assert_eq!(valid.fixed.topics, Topics::default());
         assert_eq!(valid.clone().secure(&Values::default()).unwrap().fixed, valid.fixed);
     }
