@@ -197,9 +197,11 @@ impl FleetView {
     }
 
     /// Whether it can be asked: an election has been decided, or an engine has finished its first try at Kafka.
-    /// A Kafka that is away does not make it unready; its pages are needed most then.
+    /// A Kafka that is away does not make it unready; its pages are needed most then. Where it serves the injection webhook,
+    /// that has to be prepared first, or pods that are created right after an installation would have no sidecar.
     pub fn is_ready(&self) -> bool {
-        self.leading.is_some() || self.reports().any(|report| report.kafka.reachable.is_some())
+        let decided = self.leading.is_some() || self.reports().any(|report| report.kafka.reachable.is_some());
+        decided && !self.injection.is_being_prepared()
     }
 
     /// The reports of the running engines.

@@ -10,11 +10,15 @@ use kube::{
 use serde_json::Value;
 use std::{
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long an answer may take; API servers are told to wait a little longer.
 const DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a broker's pod waits for its policy, which may have been applied together with it, and how often it looks.
+const POLICY_COMES: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Longest warning: longer ones may be cut off on their way (`admission/v1` on `warnings`).
 const LONGEST_WARNING: usize = 250;
@@ -73,9 +77,17 @@ impl Reviewer {
             None => return Err(failed("the cluster's version is not known yet")),
         }
         let object: Value = serde_json::to_value(object).map_err(|error| failed(&error.to_string()))?;
-        let policies = self.policies.of(namespace).await;
-        let policies = policies.ok_or_else(|| failed("the policies are not known yet"))?;
-        inject(&object, namespace, &policies, &self.settings)
+        let begun = Instant::now();
+        loop {
+            let policies = self.policies.of(namespace).await;
+            let policies = policies.ok_or_else(|| failed("the policies are not known yet"))?;
+            match inject(&object, namespace, &policies, &self.settings) {
+                Err(refusal) if refusal.outcome == Outcome::NoPolicy && begun.elapsed() < POLICY_COMES => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                decided => return decided,
+            }
+        }
     }
 
     fn injected(
@@ -129,4 +141,59 @@ fn name(request: &AdmissionRequest<DynamicObject>) -> &str {
 fn shown(message: &str) -> String {
     let printable = message.chars().map(|c| if c.is_control() { ' ' } else { c });
     format!("doctorkafka: {}", printable.take(LONGEST_WARNING - 13).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doctorkafka_api::KafkaHealthPolicy;
+    use kube::{
+        api::ApiResource,
+        runtime::{reflector::store::Writer, watcher::Event},
+    };
+    use serde_json::json;
+
+    fn review() -> Vec<u8> {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "kafka-0", "namespace": "kafka", "labels": {"doctorkafka.dev/inject": "true"}},
+            "spec": {"containers": [{"name": "kafka", "image": "apache/kafka:4.3.1"}]},
+        });
+        let request = json!({
+            "uid": "1", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "name": "kafka-0", "namespace": "kafka", "operation": "CREATE", "userInfo": {}, "object": pod,
+        });
+        let review =
+            json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+        review.to_string().into_bytes()
+    }
+
+    /// `kubectl apply` of a Kafka and its policy at once: whichever comes first.
+    #[tokio::test]
+    async fn a_broker_waits_a_moment_for_its_policy() {
+        let resource = ApiResource::erase::<KafkaHealthPolicy>(&());
+        let mut writer = Writer::new(resource.clone());
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        let reviewer = Reviewer {
+            settings: SidecarSettings::for_tests(),
+            policies: WatchedPolicies::from_store(writer.as_reader()),
+            native_sidecars: Arc::new(OnceLock::from(true)),
+            counters: Arc::default(),
+        };
+        let begun = Instant::now();
+        let answer = reviewer.answer(&review()).await.unwrap().response.unwrap();
+        assert!(answer.patch.is_none() && begun.elapsed() >= POLICY_COMES);
+        assert_eq!(reviewer.counters.outcome(Outcome::NoPolicy), 1);
+
+        let mut policy = DynamicObject::new("prod", &resource).within("kafka");
+        policy.data = json!({"spec": {"kafka": {"bootstrapServers": "kafka:9092"}}});
+        // Comes when the review has looked in vain once.
+        let apply = async { writer.apply_watcher_event(&Event::Apply(policy)) };
+        let body = review();
+        let (answer, ()) = tokio::join!(reviewer.answer(&body), apply);
+        assert!(answer.unwrap().response.unwrap().patch.is_some());
+        assert_eq!(reviewer.counters.outcome(Outcome::Injected), 1);
+    }
 }

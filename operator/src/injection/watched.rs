@@ -52,6 +52,12 @@ impl WatchedPolicies {
         Self { stores, _watches: watches }
     }
 
+    /// What a store holds that somebody else fills.
+    #[cfg(test)]
+    pub fn from_store(store: Store<DynamicObject>) -> Self {
+        Self { stores: vec![store], _watches: Vec::new() }
+    }
+
     /// The policies of a namespace; `None` when they are not known yet.
     pub async fn of(&self, namespace: &str) -> Option<Vec<PolicyFacts>> {
         let ready = futures::future::join_all(self.stores.iter().map(Store::wait_until_ready));

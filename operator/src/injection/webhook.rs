@@ -29,8 +29,8 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often mounted certificates are read.
 const REFRESH: Duration = Duration::from_secs(10);
 
-/// How often the metrics are told until when the certificate holds.
-const TELL: Duration = Duration::from_secs(2);
+/// How often readiness and metrics are told of the certificate.
+const TELL: Duration = Duration::from_secs(1);
 
 /// Where the certificate comes from.
 #[derive(Debug, Clone)]
@@ -87,14 +87,14 @@ impl Webhook {
         };
         let native_sidecars = Arc::new(OnceLock::new());
         let version = tokio::spawn(ask_version(client.clone(), native_sidecars.clone()));
-        let expiry = tokio::spawn(show_expiry(serving.clone(), counters.clone()));
+        let told = tokio::spawn(tell_of_certificate(serving.clone(), counters.clone()));
         let policies = WatchedPolicies::start(client, namespaces);
         let reviewer = Reviewer { settings: settings.sidecar, policies, native_sidecars, counters };
         Ok(Self {
             listener,
             serving,
             reviewer: Arc::new(reviewer),
-            tasks: [certificate, version, expiry].map(AbortOnDropHandle::new).into(),
+            tasks: [certificate, version, told].map(AbortOnDropHandle::new).into(),
         })
     }
 
@@ -156,9 +156,12 @@ fn has_native_sidecars(major: &str, minor: &str) -> bool {
     }
 }
 
-async fn show_expiry(serving: Arc<Serving>, counters: Arc<Counters>) {
+async fn tell_of_certificate(serving: Arc<Serving>, counters: Arc<Counters>) {
     loop {
         counters.set_expiry(serving.expiry());
+        if serving.was_trusted() {
+            counters.set_prepared();
+        }
         tokio::time::sleep(TELL).await;
     }
 }

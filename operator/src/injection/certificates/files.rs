@@ -20,6 +20,7 @@ pub async fn follow(folder: PathBuf, serving: Arc<Serving>, poll: Duration) {
         match outcome.await {
             Ok(is_new) => {
                 said = None;
+                serving.note_trusted();
                 if is_new {
                     tracing::info!("the injection webhook shows the certificate in {}", folder.display());
                 }

@@ -119,7 +119,9 @@ impl Keeper {
         if let Some(pair) = &state.serving {
             self.serving.show(pair).map_err(|error| self.failed_secret(error.to_string()))?;
         }
-        self.publish(&state.bundle()).await
+        self.publish(&state.bundle()).await?;
+        self.serving.note_trusted();
+        Ok(())
     }
 
     async fn secret(&self) -> Result<Option<Secret>, KeepError> {

@@ -8,12 +8,16 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// What is shown to clients. Handshakes fail until there is something.
 #[derive(Debug, Default)]
 pub struct Serving {
     current: RwLock<Option<Current>>,
+    trusted: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -49,6 +53,16 @@ impl Serving {
         let current = Current { key: Arc::new(key(pair)?), certificate: pair.certificate.clone() };
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(current);
         Ok(true)
+    }
+
+    /// Notes that API servers have been told to trust what is shown, or that telling them is not this program's business.
+    pub fn note_trusted(&self) {
+        self.trusted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that has been so at least once.
+    pub fn was_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Relaxed)
     }
 
     /// Until when what is shown holds; `None` when nothing is.
