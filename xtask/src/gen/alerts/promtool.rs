@@ -101,6 +101,7 @@ fn cases() -> Vec<Case> {
     cases.extend(of_the_doctor());
     cases.extend(of_treatment());
     cases.extend(of_sidecars());
+    cases.extend(of_injection());
     cases
 }
 
@@ -316,6 +317,53 @@ fn of_sidecars() -> Vec<Case> {
             alert: "DoctorKafkaSidecarBlind",
             at: 12,
             series: vec![info("x", "1x200"), figure("broker_running", "0x200")],
+            fires: None,
+        },
+    ]
+}
+
+fn of_injection() -> Vec<Case> {
+    let review = |instance: &str, outcome: &str| {
+        let metric = of_doctor(instance, "injection_reviews_total");
+        format!("{},outcome=\"{outcome}\"}}", metric.trim_end_matches('}'))
+    };
+    let reviews =
+        |outcome: &str, values| vec![(review("a", outcome), values), (review("b", outcome), "0x200")];
+    let end = |instance: &str, values| {
+        (of_doctor(instance, "injection_certificate_expiry_timestamp_seconds"), values)
+    };
+    let ends = |a, b| {
+        let served = ["a", "b"].map(|instance| (review(instance, "injected"), "3x200"));
+        [served.into(), vec![end("a", a), end("b", b)]].concat()
+    };
+    let missed: &[(&str, &str)] =
+        &[("namespace", "doctorkafka"), ("job", "operator"), ("outcome", "no_policy")];
+    let missing = "DoctorKafkaPodsWithoutSidecar";
+    let certificate = "DoctorKafkaInjectionCertificate";
+    vec![
+        Case {
+            alert: missing,
+            at: 20,
+            series: reviews("no_policy", "0x10 1x200"),
+            fires: Some((missed, "1.0256410256410255")),
+        },
+        Case { alert: missing, at: 20, series: reviews("injected", "0x10 1x200"), fires: None },
+        Case { alert: missing, at: 80, series: reviews("no_policy", "0x10 1x200"), fires: None },
+        // The clock begins at 0: one ends after 10 days, the other after 40.
+        Case {
+            alert: certificate,
+            at: 20,
+            series: ends("864000x200", "3456000x200"),
+            fires: Some((DOCTOR, "862800")),
+        },
+        Case { alert: certificate, at: 20, series: ends("3456000x200", "3456000x200"), fires: None },
+        // One operator has none.
+        Case { alert: certificate, at: 20, series: ends("_x200", "3456000x200"), fires: Some((DOCTOR, "0")) },
+        // It has been renewed by now.
+        Case {
+            alert: certificate,
+            at: 20,
+            series: ends("864000x10 9504000x200", "9504000x200"),
             fires: None,
         },
     ]

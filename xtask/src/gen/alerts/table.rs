@@ -11,6 +11,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group { name: "doctorkafka-doctor", alerts: DOCTOR },
     Group { name: "doctorkafka-treatment", alerts: TREATMENT },
     Group { name: "doctorkafka-sidecars", alerts: SIDECARS },
+    Group { name: "doctorkafka-injection", alerts: INJECTION },
 ];
 
 /// What the doctor says about brokers.
@@ -249,5 +250,32 @@ doctorkafka_sidecar_cpu_percent",
         severity: Warning,
         summary: "The collector of broker {{ $labels.broker }} in {{ $labels.namespace }} cannot measure it",
         description: "It sees the broker's process and may not read its figures: overload goes unnoticed.",
+    },
+];
+
+/// Whether new pods of brokers get their collector.
+const INJECTION: &[Alert] = &[
+    Alert {
+        name: "DoctorKafkaPodsWithoutSidecar",
+        expr: r#"sum by (namespace, job, outcome) (
+  increase(doctorkafka_injection_reviews_total{outcome=~"no_policy|several_policies|policy_unusable|unsuitable|failed"}[1h])
+) > 0"#,
+        lasting: "0s",
+        severity: Warning,
+        summary: "Pods that asked for a collector were created without one ({{ $labels.outcome }})",
+        description: "The brokers in them are not watched until their next restart. The operators' logs name pods and reasons.",
+    },
+    // Renewed 30 days before its end.
+    Alert {
+        name: "DoctorKafkaInjectionCertificate",
+        expr: "min by (namespace, job) (
+  doctorkafka_injection_certificate_expiry_timestamp_seconds - time()
+    or on (namespace, job, instance)
+  0 * max by (namespace, job, instance) (doctorkafka_injection_reviews_total)
+) < 14 * 24 * 3600",
+        lasting: "15m",
+        severity: Warning,
+        summary: "The injection webhook in {{ $labels.namespace }} has no certificate, or one that ends soon",
+        description: "API servers do not call a webhook that they cannot trust: pods of brokers are created without a collector.",
     },
 ];
