@@ -52,12 +52,15 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* What Pod Security `restricted` asks of a pod. 65532 is the user `nonroot` of distroless images. */}}
+{{/* What Pod Security `restricted` asks of a pod. 65532 is the user `nonroot` of distroless images. OpenShift gives each
+namespace users of its own, and takes no pod that names another. */}}
 {{- define "doctorkafka.podSecurity" -}}
 runAsNonRoot: true
+{{- if not (.Capabilities.APIVersions.Has "security.openshift.io/v1") }}
 runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}

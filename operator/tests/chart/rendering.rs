@@ -282,6 +282,26 @@ async fn no_role_of_the_operator_is_wide() {
     assert!(rules > 15, "{rules}");
 }
 
+/// OpenShift's security context constraints take no pod that names a user outside of its namespace's range.
+#[tokio::test]
+async fn openshift_chooses_the_users_of_pods() {
+    let chart = chart();
+    let arguments = ["template", "doctorkafka", chart.to_str().unwrap(), "--kube-version=1.37.0"];
+    for (more, chosen) in [(&[][..], true), (&["--api-versions=security.openshift.io/v1"][..], false)] {
+        let text = helm(None, &[&arguments[..], more].concat()).await.unwrap();
+        let objects = documents(&text);
+        let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+        let test = objects.iter().find(|object| is_hook(object)).unwrap();
+        for spec in [&deployment["spec"]["template"]["spec"], &test["spec"]] {
+            let context = &spec["securityContext"];
+            assert_eq!(context["runAsNonRoot"], json!(true));
+            for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+                assert_eq!(context[field].is_u64(), chosen, "{context}");
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_are_restricted_and_have_no_token_but_the_operator_s_own() {
     let cluster = Cluster::start().await;
