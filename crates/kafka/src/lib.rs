@@ -28,7 +28,7 @@ mod tls;
 
 pub use admin::{
     Admin, AdminError, Attempt, BrokerInfo, ClusterAdmin, ClusterDescription, ConfigChange, ConfigResource,
-    DynamicConfigs, LogDir, LogSpan, PartitionError, PartitionInfo, PartitionOutcome, ProbeError,
+    DynamicConfigs, EligibleLeaders, LogDir, LogSpan, PartitionError, PartitionInfo, PartitionOutcome, ProbeError,
     QuorumLeader, ReassignmentChange, ReplicaSize, RunningReassignment, TopicInfo, TopicOutcome,
     TopicPartition, TopicPartitions, TopicSpec, probe,
 };

@@ -73,8 +73,8 @@ impl<'a> Guard<'a> {
             self.up(*broker, at)?;
         }
         if partition.is_none_or(|partition| partition.leader.is_none()) {
-            let message =
-                format!("{at}: has no leader to copy from; it needs one of its in-sync replicas back");
+            let awaited = partition.map(PartitionInfo::awaited_leaders).unwrap_or_default();
+            let message = format!("{at}: has no leader to copy from; {}", who_has_to_come_back(awaited));
             return Err(Hold::new(Rule::NoLeader, message));
         }
         Ok(())
@@ -144,10 +144,13 @@ impl<'a> Guard<'a> {
                 let at = TopicPartition { topic: name.clone(), partition: *number };
                 let needed = self.needed(&at, partition);
                 if partition.isr.len() < needed {
-                    let message = format!(
+                    let mut message = format!(
                         "{at} has {} replicas in sync and needs {needed}; nothing is begun until it has them",
                         partition.isr.len()
                     );
+                    if partition.leader.is_none() {
+                        message = format!("{message}; {}", who_has_to_come_back(partition.awaited_leaders()));
+                    }
                     return Some(Hold::new(Rule::UnderMinIsr, message));
                 }
             }
@@ -232,6 +235,19 @@ impl Room {
         self.in_cluster += adding.len();
         for broker in adding.iter().chain(removing.iter().filter(|broker| seen.is_up(**broker))) {
             *self.at_broker.entry(*broker).or_default() += 1;
+        }
+    }
+}
+
+/// What would give a partition a leader again, of whose replicas these would lose nothing (KIP-966).
+fn who_has_to_come_back(awaited: &[BrokerId]) -> String {
+    match awaited {
+        [] => "no replica is known to have every record, so that only an unclean election could give it one"
+            .to_owned(),
+        [one] => format!("broker {one} can lead it without any loss: bring it back"),
+        several => {
+            let several: Vec<String> = several.iter().map(ToString::to_string).collect();
+            format!("brokers {} can lead it without any loss: bring one of them back", several.join(", "))
         }
     }
 }

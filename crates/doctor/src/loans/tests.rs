@@ -16,6 +16,7 @@ fn topics(replicas: &[i32]) -> Vec<TopicInfo> {
         leader: ids.first().copied(),
         replicas: ids.clone(),
         isr: ids.clone(),
+        eligible: None,
     };
     vec![TopicInfo {
         name: "orders".into(),

@@ -66,6 +66,7 @@ mod tests {
             leader: Some(BrokerId(*leader)),
             replicas: ids(replicas),
             isr: ids(isr),
+            eligible: None,
         };
         let partitions = (0..).zip(partitions).map(partition).collect();
         vec![TopicInfo { name: "t".into(), id: 1, internal: false, partitions }]

@@ -116,6 +116,7 @@ mod tests {
             leader: Some(BrokerId(leader)),
             replicas: ids(replicas),
             isr: ids(replicas),
+            eligible: None,
         };
         let change = Change { t: "t", p: 0, r: planned.to_vec(), o: planned.to_vec(), why: String::new() };
         target(&partition, &change)

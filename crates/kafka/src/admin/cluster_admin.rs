@@ -126,7 +126,8 @@ pub trait ClusterAdmin: Send + Sync {
     /// The cluster's id and brokers. DescribeCluster, API key 60.
     fn cluster(&self) -> impl Future<Output = Result<ClusterDescription, AdminError>> + Send;
 
-    /// Topics with their partitions; all of them for `None`. Metadata, API key 3.
+    /// Topics with their partitions; all of them for `None`. Metadata, API key 3; for topics with a partition that nobody
+    /// leads also DescribeTopicPartitions, API key 75, where the brokers offer it.
     fn partitions(
         &self,
         topics: Option<&[&str]>,
@@ -197,7 +198,9 @@ impl ClusterAdmin for Admin {
     }
 
     async fn partitions(&self, topics: Option<&[&str]>) -> Result<Vec<TopicInfo>, AdminError> {
-        self.topics(topics).await
+        let mut topics = self.topics(topics).await?;
+        self.add_eligible_leaders(&mut topics).await;
+        Ok(topics)
     }
 
     async fn reassignments(&self) -> Result<Vec<RunningReassignment>, AdminError> {

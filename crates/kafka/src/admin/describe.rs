@@ -154,6 +154,7 @@ fn topic_info(topic: MetadataResponseTopic, address: &str) -> Result<Option<Topi
             leader: Some(BrokerId(partition.leader_id.0)).filter(|leader| leader.0 >= 0),
             replicas: ids(partition.replica_nodes),
             isr: ids(partition.isr_nodes),
+            eligible: None,
         })
         .collect();
     partitions.sort_unstable_by_key(|partition| partition.partition);

@@ -8,6 +8,7 @@ mod command;
 mod configs;
 mod describe;
 mod elections;
+mod eligible;
 mod error;
 mod link;
 mod log_dirs;
@@ -25,7 +26,7 @@ pub use cluster_admin::{
     ReassignmentChange, ReplicaSize, RunningReassignment, TopicPartition,
 };
 pub use error::{AdminError, Attempt, ProbeError};
-pub use model::{BrokerInfo, ClusterDescription, PartitionInfo, QuorumLeader, TopicInfo};
+pub use model::{BrokerInfo, ClusterDescription, EligibleLeaders, PartitionInfo, QuorumLeader, TopicInfo};
 pub use probe::probe;
 pub use spans::{LogSpan, TopicPartitions};
 pub use topics::{TopicOutcome, TopicSpec};

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use doctorkafka_kafka::{ConfigResource, DynamicConfigs, RunningReassignment, TopicPartition};
+use doctorkafka_kafka::{
+    ConfigResource, DynamicConfigs, EligibleLeaders, RunningReassignment, TopicPartition,
+};
 use doctorkafka_wire::{ActionKind, Outcome, Severity, TopicSeen, TreatmentDetail};
 
 use super::*;
@@ -18,6 +20,7 @@ fn seen() -> Observed {
         leader: Some(BrokerId(replicas[0])),
         replicas: ids(replicas),
         isr: ids(replicas),
+        eligible: None,
     };
     let topic = |id, count, replicas: &[i32]| SeenTopic {
         id,
@@ -221,7 +224,27 @@ fn a_leader_to_be_has_to_be_in_sync() {
 
 #[test]
 fn there_has_to_be_a_leader_to_copy_from() {
-    holds(&one_move(), Rule::NoLeader, "t-0", |seen| partition(seen, 0).leader = None);
+    let several = "t-0: has no leader to copy from; brokers 1, 2, 3 can lead it without any loss: bring one of them back";
+    holds(&one_move(), Rule::NoLeader, several, |seen| partition(seen, 0).leader = None);
+}
+
+#[test]
+fn who_can_lead_a_partition_that_nobody_leads_is_named() {
+    for (eligible, said) in [
+        (
+            &[2][..],
+            "needs 2; nothing is begun until it has them; broker 2 can lead it without any loss: bring it back",
+        ),
+        (&[2, 3], "brokers 2, 3 can lead it without any loss: bring one of them back"),
+        (&[], "no replica is known to have every record"),
+    ] {
+        let eligible = EligibleLeaders { replicas: ids(eligible), last_known: Vec::new() };
+        holds(&one_move(), Rule::UnderMinIsr, said, |seen| {
+            let partition = partition(seen, 0);
+            (partition.leader, partition.isr) = (None, Vec::new());
+            partition.eligible = Some(Box::new(eligible));
+        });
+    }
 }
 
 #[test]

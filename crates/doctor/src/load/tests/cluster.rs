@@ -156,6 +156,7 @@ impl LoadSource for Cluster {
                 leader: Some(BrokerId(held.leader)),
                 replicas: ids(&held.replicas),
                 isr: ids(&held.in_sync),
+                eligible: None,
             });
         }
         // In no order.

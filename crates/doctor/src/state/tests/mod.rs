@@ -188,7 +188,8 @@ fn policy(leadership: EffectiveMode) -> Policy {
 fn orders() -> TopicInfo {
     let partition = |partition: i32| {
         let replicas: Vec<BrokerId> = (0..3).map(|i| BrokerId((partition + i) % 3 + 1)).collect();
-        PartitionInfo { partition, leader: replicas.first().copied(), isr: replicas.clone(), replicas }
+        let leader = replicas.first().copied();
+        PartitionInfo { partition, leader, isr: replicas.clone(), replicas, eligible: None }
     };
     TopicInfo { name: "orders".into(), id: 1, internal: false, partitions: (0..12).map(partition).collect() }
 }

@@ -2,6 +2,7 @@
 //! of them, first while it is well and then with brokers dead.
 
 mod configs;
+mod eligible;
 mod leaders;
 mod moves;
 mod sizes;
@@ -29,6 +30,8 @@ impl Patient {
         let kafka = KafkaCluster::builder().version(version).brokers(brokers);
         // Leaders move only when these tests move them.
         let kafka = kafka.property("auto.leader.rebalance.enable", "false");
+        // So that answers with few partitions come in several pages.
+        let kafka = kafka.property("max.request.partition.size.limit", "2");
         let kafka = kafka.property("min.insync.replicas", min_in_sync.to_string()).start().await?;
         // What is measured here is never how fast a busy machine answers.
         let admin = Admin::new(connection(&kafka)?).with_timeout(Duration::from_secs(30));
@@ -123,6 +126,7 @@ fn refused(outcome: &PartitionOutcome) -> &PartitionError {
 async fn kafka_4_3_can_be_treated() -> Result<()> {
     let patient = Patient::new(KafkaVersion::V4_3_1, 5, 1).await?;
     let stuck = patient.topic("stuck", &[4, 5]).await?;
+    eligible::only_on(&patient, 5).await?;
     while_all_is_well(&patient).await?;
     moves::a_change_that_got_no_answer_may_be_done_later(&patient).await?;
     patient.kill(5).await?;
@@ -136,6 +140,7 @@ async fn kafka_4_3_can_be_treated() -> Result<()> {
 #[tokio::test]
 async fn kafka_4_1_can_be_treated() -> Result<()> {
     let patient = Patient::new(KafkaVersion::V4_1_2, 4, 2).await?;
+    eligible::only_on(&patient, 4).await?;
     while_all_is_well(&patient).await?;
     patient.stop(4).await?;
     with_a_broker_down(&patient, 4).await
@@ -145,6 +150,7 @@ async fn kafka_4_1_can_be_treated() -> Result<()> {
 async fn kafka_3_9_can_be_treated() -> Result<()> {
     let patient = Patient::new(KafkaVersion::V3_9_2, 4, 2).await?;
     moves::kafka_3_9_itself_would_change_a_replication_factor(&patient).await?;
+    eligible::only_on(&patient, 4).await?;
     while_all_is_well(&patient).await?;
     patient.stop(4).await?;
     with_a_broker_down(&patient, 4).await
@@ -165,6 +171,7 @@ async fn while_all_is_well(patient: &Patient) -> Result<()> {
 
 /// The last broker is the one that is down.
 async fn with_a_broker_down(patient: &Patient, dead: i32) -> Result<()> {
+    eligible::a_partition_without_a_leader_names_who_can_lead_it(patient, dead).await?;
     sizes::a_broker_that_is_down_is_unreachable_and_harms_no_other(patient, dead).await?;
     configs::a_broker_that_is_down_keeps_its_settings_and_others_are_changed(patient, dead).await?;
     leaders::a_preferred_leader_that_is_dead_cannot_be_elected_yet(patient, dead).await?;

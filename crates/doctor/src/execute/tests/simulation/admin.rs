@@ -102,6 +102,7 @@ impl ClusterAdmin for SimAdmin {
                     leader: partition.leader.map(BrokerId),
                     replicas: ids(&partition.replicas),
                     isr: partition.isr.iter().copied().map(BrokerId).collect(),
+                    eligible: None,
                 })
                 .collect(),
         });
