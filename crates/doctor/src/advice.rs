@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use doctorkafka_diagnosis::{BrokerState, Diagnosis, Resource};
-use doctorkafka_kafka::TopicInfo;
+use doctorkafka_kafka::{PartitionInfo, TopicInfo};
 use doctorkafka_planner::{Broker, Cluster, Goal, Health, LeadershipPlan, Partition, Refused, Rule, relieve};
 use doctorkafka_wire::{BrokerId, BrokerReport};
 
@@ -64,15 +64,26 @@ fn cluster(
         };
         Broker { health, load_percent: load_percent(id) }
     };
+    // Only what an overloaded broker leads can be handed over, and what lacks a replica forbids it. All the others may be
+    // hundreds of thousands, and are left out.
+    let overloaded =
+        |id: BrokerId| diagnoses.get(&id).is_some_and(|diagnosis| diagnosis.state == BrokerState::Overloaded);
+    let matters = |partition: &&PartitionInfo| {
+        partition.leader.is_some_and(overloaded) || partition.isr.len() < partition.replicas.len()
+    };
     Cluster {
         brokers: diagnoses.iter().map(|(id, diagnosis)| (*id, broker(*id, diagnosis))).collect(),
-        partitions: topics.iter().flat_map(|topic| partitions(policy, topic)).collect(),
+        partitions: topics.iter().flat_map(|topic| partitions(policy, topic, matters)).collect(),
     }
 }
 
-fn partitions<'a>(policy: &'a Policy, topic: &'a TopicInfo) -> impl Iterator<Item = Partition> + 'a {
+fn partitions<'a>(
+    policy: &'a Policy,
+    topic: &'a TopicInfo,
+    matters: impl Fn(&&'a PartitionInfo) -> bool + 'a,
+) -> impl Iterator<Item = Partition> + 'a {
     let own = topic.name == policy.topics.metrics || topic.name == policy.topics.actions_log;
-    topic.partitions.iter().map(move |partition| Partition {
+    topic.partitions.iter().filter(matters).map(move |partition| Partition {
         topic: topic.name.clone(),
         number: partition.partition,
         leader: partition.leader,

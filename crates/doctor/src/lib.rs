@@ -6,7 +6,7 @@
 //! In the order of the data's way: `observe` looks at the cluster, `state` takes in what was seen and concludes, with
 //! `alerts` (what the actions log lacks), `advice` (what would help) and `view` (what is told); `term` writes the log
 //! while this instance leads; `engine` wires the tasks. [`execute`] carries a treatment out, as a `therapy` beside the
-//! engine, and `loans` knows what is to be given back. `ledger` is what the log says of all this.
+//! engine, as does `planning` what takes longer than a step, and `loans` knows what is to be given back. `ledger` is what the log says of all this.
 
 mod advice;
 mod alerts;
@@ -18,6 +18,7 @@ mod ledger;
 pub mod load;
 mod loans;
 mod observe;
+mod planning;
 mod policy;
 mod proposals;
 mod remedy;
@@ -25,6 +26,7 @@ mod report;
 mod state;
 mod term;
 mod therapy;
+mod topics;
 mod view;
 
 pub use authority::Authority;

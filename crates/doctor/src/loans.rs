@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use doctorkafka_kafka::{PartitionInfo, TopicInfo};
 use doctorkafka_wire::{
     ActionKind, ActionRecord, BrokerId, LeadershipMove, Outcome, PartitionChange, TreatmentCause,
 };
@@ -16,6 +15,7 @@ use jiff::Timestamp;
 use crate::{
     execute::Treatment,
     remedy::{Remedy, treatment},
+    topics::TopicTable,
 };
 
 /// Ends of reliefs that are remembered of each broker: enough for the longest rest.
@@ -123,9 +123,9 @@ impl Loans {
     }
 
     /// Gives back what is owed to a broker, as far as nobody has changed it since. `None` when nothing is left to give.
-    pub fn give_back(&self, broker: BrokerId, topics: &[TopicInfo]) -> Option<Treatment> {
+    pub fn give_back(&self, broker: BrokerId, topics: &TopicTable) -> Option<Treatment> {
         let still_lent = |change: &&PartitionChange| {
-            let partition = find(topics, &change.topic, change.partition);
+            let partition = topics.partition(&change.topic, change.partition);
             partition.is_some_and(|partition| partition.replicas == change.to)
         };
         let back = |change: &PartitionChange| PartitionChange {
@@ -144,11 +144,11 @@ impl Loans {
 pub(crate) fn relief(
     broker: BrokerId,
     moves: &[LeadershipMove],
-    topics: &[TopicInfo],
+    topics: &TopicTable,
     why: &str,
 ) -> Option<Treatment> {
     let change = |planned: &LeadershipMove| {
-        let partition = find(topics, &planned.topic, planned.partition)?;
+        let partition = topics.partition(&planned.topic, planned.partition)?;
         let others = partition.replicas.iter().copied().filter(|id| *id != planned.to);
         let to: Vec<BrokerId> = [planned.to].into_iter().chain(others).collect();
         let fits = to.len() == partition.replicas.len() && to != partition.replicas;
@@ -162,11 +162,6 @@ pub(crate) fn relief(
     };
     let message = format!("broker {broker} is overloaded: {why}");
     treatment(broker, Remedy::LeadershipRelief, message, moves.iter().filter_map(change).collect(), None)
-}
-
-fn find<'t>(topics: &'t [TopicInfo], topic: &str, partition: i32) -> Option<&'t PartitionInfo> {
-    let topic = topics.iter().find(|seen| seen.name == topic)?;
-    topic.partitions.iter().find(|seen| seen.partition == partition)
 }
 
 fn between(earlier: Timestamp, later: Timestamp) -> Duration {

@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 use doctorkafka_wire::{BrokerId, LeadershipMove};
 
-use crate::{Cluster, Health, Partition, Refused, Rule};
+use crate::{Cluster, Health, Partition, Refused, Rule, WORTH_IT};
 
 /// Leaderships to hand over, in the order in which to do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +113,20 @@ pub fn relieve(cluster: &Cluster, hot: BrokerId, goal: &Goal<'_>) -> Result<Lead
                 count(movable.len(), "movable partition"),
                 goal.percent,
                 goal.resource
+            ),
+        ));
+    }
+    let gain = share * moves.len() as f64 / hot_load;
+    if moves.len() < wanted && gain < WORTH_IT {
+        let movable = count(moves.len(), "leadership");
+        return Err(Refused::new(
+            Rule::TooLittleGain,
+            format!(
+                "broker {hot}: no more than {movable} of the {wanted} that would have to go can, which would take {:.1}% off its \
+                 {}; less than {:.0}% is not worth it; brokers with room, or replicas in sync, would lift this",
+                gain * 100.0,
+                goal.resource,
+                WORTH_IT * 100.0
             ),
         ));
     }
@@ -315,6 +329,19 @@ mod tests {
             &Goal { percent: 2_000.0, ..CPU },
         );
         assert_eq!(plan.unwrap().moves.len(), MAX_MOVES);
+    }
+
+    #[test]
+    fn what_helps_too_little_is_left() {
+        // One of a hundred leaderships can go.
+        let mut sets: Vec<(&[i32], &[i32])> = vec![(&[1], &[1]); 99];
+        sets.push((&[1, 2], &[1, 2]));
+        let refused = relieve(&cluster(&[95.0, 30.0], &sets), BrokerId(1), &CPU).unwrap_err();
+        assert_eq!(refused.rule, Rule::TooLittleGain);
+        assert!(refused.message.contains("1 leadership of the 27"), "{}", refused.message);
+        sets.extend(vec![(&[1, 2][..], &[1, 2][..]); 9]);
+        let plan = relieve(&cluster(&[95.0, 30.0], &sets), BrokerId(1), &CPU).unwrap();
+        assert_eq!(plan.moves.len(), 10);
     }
 
     #[test]

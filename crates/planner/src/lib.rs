@@ -21,5 +21,5 @@ pub use instance::{
     Builder, Change, Instance, Invalid, Load, Node, NodeState, ParseError, Parser, RESOURCES,
 };
 pub use leadership::{Goal, LeadershipPlan, MAX_MOVES, relieve};
-pub use refused::{Refused, Rule};
+pub use refused::{Refused, Rule, WORTH_IT};
 pub use remedy::{Proposal, Remedy, Shortfall, Why, propose};

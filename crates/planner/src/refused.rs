@@ -9,6 +9,10 @@ pub struct Refused {
     pub message: String,
 }
 
+/// A treatment that does not reach its goal has to take at least this share off the broker that it is for. Less is not worth
+/// the disturbance.
+pub const WORTH_IT: f64 = 0.05;
+
 /// The rules that can forbid a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
@@ -48,11 +52,13 @@ pub enum Rule {
     MayReturn,
     /// No other in-sync replica may lead.
     NoHeir,
+    /// What can be moved would not help enough to matter.
+    TooLittleGain,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::TooManyOverloaded,
         Self::TooManyUnhealthy,
         Self::StaleData,
@@ -71,6 +77,7 @@ impl Rule {
         Self::GracePeriod,
         Self::MayReturn,
         Self::NoHeir,
+        Self::TooLittleGain,
     ];
 
     /// The name in conditions, metrics and records.
@@ -94,6 +101,7 @@ impl Rule {
             Self::GracePeriod => "GracePeriod",
             Self::MayReturn => "MayReturn",
             Self::NoHeir => "NoHeir",
+            Self::TooLittleGain => "TooLittleGain",
         }
     }
 }

@@ -35,8 +35,8 @@ impl StandDown {
     }
 }
 
-/// The first reason to begin nothing, with what would lift it.
-pub(super) fn reason_to_wait(facts: &PlatformFacts) -> Option<(StandDown, String)> {
+/// The reasons to begin nothing, one of each kind of source, with what would lift each.
+pub(super) fn reasons_to_wait(facts: &PlatformFacts) -> Vec<(StandDown, String)> {
     let rolling = rolling_update(facts).map(|what| {
         (StandDown::RollingUpdate, format!("{what}; lifted when that is over or has been taken back"))
     });
@@ -48,8 +48,8 @@ pub(super) fn reason_to_wait(facts: &PlatformFacts) -> Option<(StandDown, String
             (StandDown::RollingUpdate, format!("pod {} {what}; lifted when that is done", pod.name))
         })
     };
-    let standing_down = || facts.workloads.iter().find_map(stand_down);
-    rolling.or_else(restarting).or_else(standing_down).or_else(|| unknown(facts))
+    let standing_down = facts.workloads.iter().find_map(stand_down);
+    [rolling.or_else(restarting), standing_down, unknown(facts)].into_iter().flatten().collect()
 }
 
 /// The rolling update that is under way, for people.

@@ -139,17 +139,18 @@ impl Platform {
         self.facts.unknown.clone()
     }
 
-    /// Why no treatment may begin now, with what would lift it.
-    pub fn reason_to_wait(&self, now: Moment) -> Option<(StandDown, String)> {
+    /// Why no treatment may begin now, with what would lift it; the first reason is to be told. At most one of those that
+    /// pass by themselves, and one of each other kind, so that who does not heed one can heed the next.
+    pub fn reasons_to_wait(&self, now: Moment) -> Vec<(StandDown, String)> {
         if !self.is_asked() {
-            return None;
+            return Vec::new();
         }
         if !self.is_fresh(now) {
             let message =
                 format!("it cannot be told whether somebody else works on this cluster: {}", self.stale());
-            return Some((StandDown::PlatformUnknown, message));
+            return vec![(StandDown::PlatformUnknown, message)];
         }
-        gates::reason_to_wait(&self.facts)
+        gates::reasons_to_wait(&self.facts)
     }
 
     /// Brokers that are to be given nothing, and why: their node takes no pods or does not work, or their pod is on its way

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Treatment;
+
 /// How much at once, and how long to put up with what does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -32,6 +34,8 @@ impl Default for Limits {
 pub struct Control {
     /// How much at once.
     pub limits: Limits,
+    /// Replication at each broker, bytes a second, where that is to be less than the treatment says.
+    pub rate: Option<u64>,
     /// No new step; what is being copied goes on.
     pub paused: bool,
     /// Somebody else works on the cluster, or might: who, and what would lift it. Nothing more is begun; what is being
@@ -41,10 +45,18 @@ pub struct Control {
     pub cancel: Option<Cancel>,
 }
 
+impl Control {
+    /// The rate of its throttle that is wanted now, if it has one.
+    pub(super) fn rate_of(&self, treatment: &Treatment) -> Option<u64> {
+        treatment.throttle().map(|most| self.rate.map_or(most, |rate| rate.clamp(1, most)))
+    }
+}
+
 /// That a treatment is to be given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cancel {
-    /// Move back what was moved; otherwise only what has not been completed is undone.
+    /// Move back what was moved; otherwise only what has not been completed is undone, and a treatment that is complete ends
+    /// as done.
     pub restore: bool,
     /// Who wants it and why, for people.
     pub reason: String,

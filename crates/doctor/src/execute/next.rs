@@ -75,7 +75,9 @@ pub fn next(open: &OpenTreatment, seen: &Observed, control: &Control) -> Step {
     let places = places(open, seen, control);
     let gone: Vec<TopicPartition> =
         places.iter().filter(|(_, place)| *place == Place::Gone).map(|(change, _)| at(change)).collect();
-    if let (None, Some(cancel)) = (open.stop(), &control.cancel) {
+    if let (None, Some(cancel)) = (open.stop(), &control.cancel)
+        && (cancel.restore || !is_complete(open, seen, &places))
+    {
         return stop(Outcome::Aborted, Rule::Cancelled, cancel.reason.clone(), cancel.restore);
     }
     if control.paused && control.cancel.is_none() {
@@ -109,6 +111,9 @@ pub fn next(open: &OpenTreatment, seen: &Observed, control: &Control) -> Step {
     if work.iter().all(|(_, work)| matches!(work, Work::Nothing)) {
         return clean_up(open, seen);
     }
+    if let Some(step) = adapt(open, seen, control) {
+        return step;
+    }
     if let (Some(others), None) = (&control.others, open.stop()) {
         return Step::Wait(Hold::new(Rule::OthersAtWork, others.clone()));
     }
@@ -125,6 +130,16 @@ fn places<'a>(
     changes
         .map(|change| (change, seen.place(change, open.topic_id(&change.topic), control.limits.settle)))
         .collect()
+}
+
+/// Whether nothing is left to do but to give the throttle back. To give up what is done would only tell a story that is not
+/// true.
+fn is_complete(open: &OpenTreatment, seen: &Observed, places: &[(&PartitionChange, Place)]) -> bool {
+    let is_done = |(change, place): &(&PartitionChange, Place)| {
+        let item = Item { change, at: at(change), place: place.clone(), goal: Side::To };
+        *place == Place::At(Side::To) && matches!(work(open, seen, &item), Work::Nothing)
+    };
+    !places.is_empty() && places.iter().all(is_done)
 }
 
 fn stop(ending: Outcome, rule: Rule, message: String, restore: bool) -> Step {
@@ -250,6 +265,17 @@ fn elect<'a>(open: &OpenTreatment, seen: &Observed, item: &Item<'_>) -> Work<'a>
     }
 }
 
+/// Brings the throttle to the rate that is wanted now. How much the brokers can bear changes while they copy.
+fn adapt(open: &OpenTreatment, seen: &Observed, control: &Control) -> Option<Step> {
+    let rate = control.rate_of(open.treatment()).filter(|_| open.has_lent())?;
+    if open.rate() == Some(rate) {
+        return None;
+    }
+    let Some(whole) = &seen.whole else { return Some(Step::LookAtAll) };
+    let changes = throttle::to_lend(open, &whole.configs, rate);
+    (!changes.is_empty()).then_some(Step::SetThrottle(changes))
+}
+
 /// Everything is where it belongs: give back what was borrowed, and end.
 fn clean_up(open: &OpenTreatment, seen: &Observed) -> Step {
     let outcome = open.stop().map_or(Outcome::Done, |stop| stop.ending);
@@ -347,7 +373,8 @@ fn begin(open: &OpenTreatment, seen: &Observed, control: &Control, work: &[(&Ite
     if let Some(hold) = guard.throttle_unknown() {
         return Step::Wait(hold);
     }
-    let throttle = throttle::to_lend(open, &whole.configs);
+    let rate = control.rate_of(open.treatment());
+    let throttle = rate.map(|rate| throttle::to_lend(open, &whole.configs, rate)).unwrap_or_default();
     if throttle.is_empty() { Step::Reassign(moves) } else { Step::SetThrottle(throttle) }
 }
 

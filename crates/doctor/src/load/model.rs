@@ -1,6 +1,6 @@
 //! What is known of the loads: the newest snapshot, and what each partition takes in.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use doctorkafka_diagnosis::Moment;
 use doctorkafka_wire::BrokerId;
@@ -10,10 +10,10 @@ use super::snapshot::LoadSnapshot;
 /// A rate follows a change by two thirds in this time.
 const SMOOTH_OVER: Duration = Duration::from_secs(60);
 
-/// The loads of all partitions of a cluster. Rates need two snapshots; there is no other warm-up.
-#[derive(Debug, Default)]
+/// The loads of all partitions of a cluster. Rates need two snapshots; there is no other warm-up. Clones are cheap.
+#[derive(Debug, Clone, Default)]
 pub struct LoadModel {
-    seen: Option<Seen>,
+    seen: Option<Arc<Seen>>,
 }
 
 #[derive(Debug)]
@@ -58,11 +58,11 @@ impl LoadModel {
                 (rates, before.snapshot.unseen.replicas > 0)
             }
         };
-        self.seen = Some(Seen { snapshot, rates, unseen_before });
+        self.seen = Some(Arc::new(Seen { snapshot, rates, unseen_before }));
     }
 
     pub(super) fn seen(&self) -> Option<&Seen> {
-        self.seen.as_ref()
+        self.seen.as_deref()
     }
 
     /// How many partitions there are; none before the first snapshot.

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use doctorkafka_kafka::{PartitionInfo, TopicInfo};
 use doctorkafka_wire::{Evidence, Severity, TreatmentDetail, TreatmentPlan};
 
 const COOLDOWN: Duration = Duration::from_secs(60);
@@ -9,7 +10,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
 }
 
-fn topics(replicas: &[i32]) -> Vec<TopicInfo> {
+fn topics(replicas: &[i32]) -> TopicTable {
     let ids: Vec<BrokerId> = replicas.iter().copied().map(BrokerId).collect();
     let partition = |partition| PartitionInfo {
         partition,
@@ -18,12 +19,12 @@ fn topics(replicas: &[i32]) -> Vec<TopicInfo> {
         isr: ids.clone(),
         eligible: None,
     };
-    vec![TopicInfo {
+    TopicTable::from(vec![TopicInfo {
         name: "orders".into(),
         id: 7,
         internal: false,
         partitions: vec![partition(0), partition(1)],
-    }]
+    }])
 }
 
 fn moves(to: i32) -> Vec<LeadershipMove> {
@@ -41,7 +42,7 @@ pub(crate) fn told(treatment: &Treatment, outcome: Outcome, time: Timestamp) -> 
     let plan = (outcome == Outcome::Intended).then(|| TreatmentPlan {
         cause: treatment.cause().clone(),
         changes: treatment.changes().to_vec(),
-        throttle: None,
+        throttle: treatment.throttle(),
         topics: vec![],
         throttles_before: vec![],
         unread: vec![],
@@ -92,7 +93,7 @@ fn what_was_taken_is_given_back_in_the_order_that_was() {
 
 #[test]
 fn what_is_not_there_or_led_so_already_is_left_out() {
-    assert!(relief(BrokerId(1), &moves(3), &[], "CPU").is_none());
+    assert!(relief(BrokerId(1), &moves(3), &TopicTable::default(), "CPU").is_none());
     assert!(
         relief(BrokerId(1), &moves(3), &topics(&[3, 1, 2]), "CPU").is_none(),
         "only an election would be needed"

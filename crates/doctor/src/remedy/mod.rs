@@ -1,9 +1,10 @@
 //! The remedies for a live cluster: what each is called, how far the policy lets it go, and how a plan for it becomes a
 //! [`Treatment`]. Pure.
 //!
-//! `demotion` and `moves` make treatments; `offers` keeps them while they wait to be begun.
+//! `demotion` and, by a `job`, `moves` make treatments; `offers` keeps them while they wait to be begun.
 
 pub(crate) mod demotion;
+pub(crate) mod job;
 pub(crate) mod moves;
 pub(crate) mod offers;
 

@@ -1,14 +1,13 @@
 //! From a plan on a model of the cluster to changes of the cluster itself.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use doctorkafka_api::Throttle;
-use doctorkafka_kafka::{PartitionInfo, TopicInfo};
+use doctorkafka_kafka::PartitionInfo;
 use doctorkafka_planner::{Change, Proposal};
 use doctorkafka_wire::{BrokerId, Network, PartitionChange};
+
+use crate::topics::TopicTable;
 
 /// A change and why it is made.
 pub(crate) type Explained = (PartitionChange, String);
@@ -23,15 +22,11 @@ pub(crate) struct Asked {
 }
 
 /// The changes of a plan. `bytes` gives the size of one replica of a partition.
-pub(crate) fn changes(plan: &Proposal<'_>, topics: &[TopicInfo], bytes: impl Fn(&str, i32) -> u64) -> Asked {
-    let partitions: BTreeMap<(&str, i32), &PartitionInfo> = topics
-        .iter()
-        .flat_map(|topic| topic.partitions.iter().map(|p| ((topic.name.as_str(), p.partition), p)))
-        .collect();
+pub(crate) fn changes(plan: &Proposal<'_>, topics: &TopicTable, bytes: impl Fn(&str, i32) -> u64) -> Asked {
     let mut asked = Asked::default();
     let mut found = Vec::new();
     for change in plan.changes() {
-        let Some(partition) = partitions.get(&(change.t, change.p)) else { continue };
+        let Some(partition) = topics.partition(change.t, change.p) else { continue };
         // One that has changed since the loads were read is left to the next plan.
         let planned_from = |id: &BrokerId| change.o.contains(&id.0);
         if change.o.len() != partition.replicas.len() || !partition.replicas.iter().all(planned_from) {
@@ -74,6 +69,9 @@ fn target(partition: &PartitionInfo, change: &Change<'_>) -> Vec<BrokerId> {
     to
 }
 
+/// The lowest rate that is chosen by itself, bytes a second.
+pub(crate) const FLOOR: u64 = 10_000_000;
+
 /// Replication at each broker that takes part, bytes a second. `Throttle::Auto` gives half of what the one that has least
 /// left of its network has left, and what is usual where no network's capacity is known.
 pub(crate) fn throttle<'r>(
@@ -81,7 +79,6 @@ pub(crate) fn throttle<'r>(
     changes: &[PartitionChange],
     network: impl Fn(BrokerId) -> Option<&'r Network>,
 ) -> Option<u64> {
-    const FLOOR: u64 = 10_000_000;
     const USUAL: u64 = 50_000_000;
     let brokers: BTreeSet<BrokerId> =
         changes.iter().flat_map(|change| change.from.iter().chain(&change.to).copied()).collect();

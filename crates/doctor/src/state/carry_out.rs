@@ -1,13 +1,9 @@
 //! Which treatment is due, and what is known of the one under way.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use doctorkafka_api::EffectiveMode;
 use doctorkafka_diagnosis::{BrokerState, Moment};
-use doctorkafka_kafka::TopicInfo;
 use doctorkafka_planner::{Refused, Rule};
 use doctorkafka_wire::{ActionRecord, BrokerId};
 use jiff::Timestamp;
@@ -21,6 +17,7 @@ use crate::{
         offers::{Key, REJECTED_BY},
     },
     report::{TreatmentEnd, TreatmentView},
+    topics::TopicTable,
 };
 
 /// Between a treatment that was interrupted, refused or given up and the next try.
@@ -196,17 +193,13 @@ impl EngineState {
     }
 
     /// Whether these topics were told by a broker that has not yet heard of what a treatment has done.
-    pub(super) fn are_outdated(&self, topics: &[TopicInfo], now: Moment) -> bool {
+    pub(super) fn are_outdated(&self, topics: &TopicTable, now: Moment) -> bool {
         let Some((_, changes)) = self.outdated.as_ref().filter(|(until, _)| now < *until) else {
             return false;
         };
-        let before: BTreeMap<(&str, i32), &[BrokerId]> = changes
-            .iter()
-            .map(|change| ((change.topic.as_str(), change.partition), change.from.as_slice()))
-            .collect();
-        let mut partitions = topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
-        partitions.any(|(topic, partition)| {
-            before.get(&(topic.name.as_str(), partition.partition)) == Some(&partition.replicas.as_slice())
+        changes.iter().any(|change| {
+            let partition = topics.partition(&change.topic, change.partition);
+            partition.is_some_and(|partition| partition.replicas == change.from)
         })
     }
 
@@ -242,7 +235,7 @@ impl EngineState {
                            maintenance.windows";
             return Some((Rule::MaintenanceWindow, message.to_owned()));
         }
-        if let Some(forbidden) = self.platform_forbids(now) {
+        if let Some(forbidden) = self.platform_forbids(Some(key), now) {
             return Some(forbidden);
         }
         let topics = self.topics.as_ref().filter(|topics| topics.are_fresh(now))?;

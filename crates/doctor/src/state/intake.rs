@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use doctorkafka_diagnosis::{BrokerFacts, ClusterFacts, Intake, Moment, Registration};
-use doctorkafka_kafka::{ClusterDescription, LogEvent, MetricsEvent, QuorumLeader, TopicInfo, partition_for};
+use doctorkafka_kafka::{ClusterDescription, LogEvent, MetricsEvent, QuorumLeader, partition_for};
 use doctorkafka_wire::{ActionRecord, BrokerId};
 
 use super::EngineState;
@@ -12,6 +12,7 @@ use crate::{
     alerts::Alerts,
     observe::{Sight, topics_every},
     report::{KafkaView, SkipReason},
+    topics::TopicTable,
     view::Tally,
 };
 
@@ -31,7 +32,7 @@ const MISSED_READINGS: u32 = 3;
 pub(super) struct SeenTopics {
     /// When they were asked for.
     pub at: Moment,
-    pub topics: Vec<TopicInfo>,
+    pub topics: TopicTable,
     pub tally: Tally,
 }
 
@@ -65,8 +66,11 @@ impl EngineState {
                 self.topics_error = outcome.err();
                 self.changed = true;
             }
-            Sight::Topics { topics, .. } if self.are_outdated(&topics, now) => {}
             Sight::Topics { at, topics } => {
+                let topics = TopicTable::from(topics);
+                if self.are_outdated(&topics, now) {
+                    return;
+                }
                 // Figures that were unknown are worth to be published; others can wait for their turn.
                 self.changed |= self.topics.is_none();
                 self.topics = Some(SeenTopics { at, tally: Tally::of(&topics), topics });

@@ -2,14 +2,16 @@
 //! shown.
 //!
 //! `intake` takes in what was seen, `leadership` knows whether this doctor may write, `treatment` considers what would
-//! help, `needs`, `plan` and `propose` what that is, `votes` what people say to it, `carry_out` which treatment is due, and `show` puts the report
+//! help, `needs`, `plan`, `planning` and `propose` what that is, `votes` what people say to it, `carry_out` which treatment is due, and `show` puts the report
 //! together.
 
 mod carry_out;
 mod intake;
 mod leadership;
 mod needs;
+mod pace;
 mod plan;
+mod planning;
 mod platform;
 mod propose;
 mod show;
@@ -42,6 +44,7 @@ use crate::{
     report::{Advice, Counters, KafkaView, Refusal, Role, TreatmentView},
 };
 use intake::SeenTopics;
+use planning::Asked;
 use propose::Withdrawn;
 
 /// State and reason of a broker at the last step, and since when, by the wall clock, it has been in this state.
@@ -88,6 +91,9 @@ pub(crate) struct EngineState {
     withdrawn: Vec<Withdrawn>,
     /// Needs that could not be planned for, when that was tried, and why.
     unplanned: BTreeMap<Key, (Moment, Refused)>,
+    /// The plan that is being made, and how many have been asked for.
+    planning: Option<Asked>,
+    plans_asked: u64,
     /// Ended treatments that may have left a throttle, and the brokers that are known to have it still.
     unswept: Vec<(OpenTreatment, BTreeSet<BrokerId>)>,
     /// Brokers that are registered and not fenced.
@@ -98,6 +104,8 @@ pub(crate) struct EngineState {
     treatment: Option<TreatmentView>,
     /// No treatment is begun before this moment, because the last one was interrupted.
     hold_off: Option<Moment>,
+    /// How fast the treatment under way may copy.
+    pace: Option<pace::Pace>,
     /// How often in a row a treatment was refused or given up, and when it may be tried again.
     pauses: BTreeMap<Key, (u32, Moment)>,
     /// What the last treatment has changed. Until this moment, topics that are as before it are out of date.
@@ -145,11 +153,14 @@ impl EngineState {
             votes: Intake::default(),
             withdrawn: Vec::new(),
             unplanned: BTreeMap::new(),
+            planning: None,
+            plans_asked: 0,
             unswept: Vec::new(),
             in_service: BTreeSet::new(),
             gone: BTreeMap::new(),
             treatment: None,
             hold_off: None,
+            pace: None,
             pauses: BTreeMap::new(),
             outdated: None,
             to_announce: false,

@@ -8,7 +8,7 @@ use doctorkafka_planner::{Refused, Rule};
 use doctorkafka_wire::BrokerId;
 use jiff::Timestamp;
 
-use super::EngineState;
+use super::{EngineState, intake::SeenTopics};
 use crate::remedy::{Remedy, demotion, offers::Key};
 
 /// A broker with less than this share of the average has work to be brought back to it.
@@ -76,7 +76,7 @@ impl EngineState {
             }
         }
         needs.extend(self.overloaded());
-        needs.extend(self.nearly_empty(&seen.topics));
+        needs.extend(self.nearly_empty(seen));
         let creditors = self.loans.creditors().filter(|id| self.may_lead(*id) && self.is_healthy(*id));
         for id in creditors.filter(|id| self.loans.give_back(*id, &seen.topics).is_some()) {
             let why = format!("broker {id} is fit to lead again");
@@ -155,11 +155,12 @@ impl EngineState {
     }
 
     /// Healthy brokers that hold next to nothing, while the others hold a lot.
-    fn nearly_empty(&self, topics: &[TopicInfo]) -> Vec<Need> {
-        let mut held = std::collections::BTreeMap::<BrokerId, usize>::new();
-        for topic in topics.iter().filter(|topic| !self.is_pinned(topic)) {
+    fn nearly_empty(&self, seen: &SeenTopics) -> Vec<Need> {
+        // Counted once for each reading: only what never moves is to be taken off.
+        let mut held = seen.tally.replicas.clone();
+        for topic in seen.topics.iter().filter(|topic| self.is_pinned(topic)) {
             for replica in topic.partitions.iter().flat_map(|partition| &partition.replicas) {
-                *held.entry(*replica).or_default() += 1;
+                held.entry(*replica).and_modify(|held| *held = held.saturating_sub(1));
             }
         }
         let average = held.values().sum::<usize>() as f64 / self.in_service.len().max(1) as f64;

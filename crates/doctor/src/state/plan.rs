@@ -3,15 +3,19 @@
 use std::collections::BTreeSet;
 
 use doctorkafka_diagnosis::{BrokerState, Moment, Resource};
-use doctorkafka_planner::{NodeState, Refused, Remedy as Plan, Rule, Shortfall, propose};
-use doctorkafka_wire::{BrokerId, PartitionChange};
+use doctorkafka_planner::{NodeState, Refused, Remedy as Plan, Rule};
+use doctorkafka_wire::BrokerId;
 
 use super::{EngineState, intake::SeenTopics, needs::Need};
 use crate::{
-    execute::Treatment,
     load::{BrokerFacts, LoadLimits, Measured},
     loans,
-    remedy::{Remedy, demotion, moves, offers::Key, treatment},
+    remedy::{
+        Remedy, demotion,
+        job::{PlanJob, Planned},
+        offers::Key,
+        treatment,
+    },
 };
 
 /// A limit that is none.
@@ -21,52 +25,60 @@ const UNLIMITED: f64 = 1e9;
 const BELOW: f64 = 0.97;
 
 impl EngineState {
-    /// Plans what a need asks for.
-    pub(super) fn plan(&self, need: &Need, now: Moment) -> Result<(Treatment, Vec<String>), Refused> {
+    /// Plans what a need asks for. `None` while that is being done elsewhere.
+    pub(super) fn plan(&mut self, need: &Need, now: Moment) -> Option<Planned> {
+        match need.key.0 {
+            Remedy::BrokerFailure | Remedy::Drain | Remedy::ReplicaRelief | Remedy::Refill => {
+                self.plan_elsewhere(need, now)
+            }
+            Remedy::LeadershipRelief | Remedy::LeadershipReturn | Remedy::Demotion => {
+                Some(self.plan_leaderships(need, now))
+            }
+        }
+    }
+
+    fn plan_leaderships(&self, need: &Need, now: Moment) -> Planned {
         let (remedy, broker) = need.key;
-        let seen = self.sure_topics(now).ok_or_else(|| Refused {
-            rule: Rule::StaleData,
-            message: format!("broker {broker}: the cluster's topics have not been read for too long"),
-        })?;
+        let seen = self.topics_to_plan_on(broker, now)?;
         let nothing = || Refused {
             rule: Rule::NothingToMove,
             message: format!("broker {broker}: {}, and nothing of it can be changed", need.why),
         };
-        match remedy {
+        let treatment = match remedy {
             Remedy::LeadershipRelief => {
                 let advice = self.advice.iter().find(|advice| advice.broker == broker).ok_or_else(nothing)?;
-                let relief = loans::relief(broker, &advice.moves, &seen.topics, &need.why);
-                Ok((relief.ok_or_else(nothing)?, Vec::new()))
+                loans::relief(broker, &advice.moves, &seen.topics, &need.why).ok_or_else(nothing)?
             }
             Remedy::LeadershipReturn => {
                 self.healing_first(broker, seen)?;
-                Ok((self.loans.give_back(broker, &seen.topics).ok_or_else(nothing)?, Vec::new()))
+                self.loans.give_back(broker, &seen.topics).ok_or_else(nothing)?
             }
-            Remedy::Demotion => {
+            _ => {
                 let (changes, stuck) = demotion::demote(broker, &seen.topics, |heir| self.may_lead(heir));
                 let demotion = treatment(broker, remedy, need.why.clone(), changes, None);
-                let demotion = demotion.ok_or_else(|| Refused {
+                demotion.ok_or_else(|| Refused {
                     rule: Rule::NoHeir,
                     message: format!(
                         "broker {broker} goes on leading {stuck} partitions: no other in-sync replica may lead them; lifted \
                          when one is in sync, or by more replicas"
                     ),
-                })?;
-                Ok((demotion, Vec::new()))
+                })?
             }
-            Remedy::BrokerFailure | Remedy::Drain | Remedy::ReplicaRelief | Remedy::Refill => {
-                self.plan_moves(need, seen, now)
-            }
-        }
+        };
+        Ok((treatment, Vec::new()))
     }
 
-    fn plan_moves(
-        &self,
-        need: &Need,
-        seen: &SeenTopics,
-        now: Moment,
-    ) -> Result<(Treatment, Vec<String>), Refused> {
+    fn topics_to_plan_on(&self, broker: BrokerId, now: Moment) -> Result<&SeenTopics, Refused> {
+        self.sure_topics(now).ok_or_else(|| Refused {
+            rule: Rule::StaleData,
+            message: format!("broker {broker}: the cluster's topics have not been read for too long"),
+        })
+    }
+
+    /// Everything that planning moves of data needs, or the rule that forbids them whatever the plan.
+    pub(super) fn prepare(&self, number: u64, need: &Need, now: Moment) -> Result<PlanJob, Refused> {
         let (remedy, broker) = need.key;
+        let seen = self.topics_to_plan_on(broker, now)?;
         self.not_too_many(broker, remedy)?;
         if remedy != Remedy::BrokerFailure {
             self.healing_first(broker, seen)?;
@@ -95,47 +107,22 @@ impl EngineState {
             ..LoadLimits::default()
         };
         let full = (resource == Some(Resource::Disk)).then_some(broker);
-        let facts = self.broker_facts(now, (remedy == Remedy::BrokerFailure).then_some(broker), full);
-        let modelled = self.loads.instance(now, &facts, &limits)?;
-        let unknown = |rule, what: String| Refused { rule, message: format!("broker {broker}: {what}") };
-        if modelled.oldest <= self.changed_until {
-            let what = "the loads have not been read since the last treatment; the next reading lifts this";
-            return Err(unknown(Rule::StaleData, what.to_owned()));
-        }
-        if resource == Some(Resource::Cpu) && !modelled.gaps.without_cpu.is_empty() {
-            let brokers: Vec<String> = modelled.gaps.without_cpu.iter().map(ToString::to_string).collect();
-            let what = format!(
-                "the CPU use of brokers {} is not known; lifted by their next reports",
-                brokers.join(", ")
-            );
-            return Err(unknown(Rule::UnknownLoad, what));
-        }
-        let refused = |shortfall: &Shortfall| Refused {
-            rule: Rule::NoEligibleTarget,
-            message: format!("broker {broker}: {}", shortfall.message),
-        };
-        let plan = propose(&modelled.instance, &what).map_err(|shortfall| refused(&shortfall))?;
-        let bytes = |topic: &str, partition| self.loads.bytes(topic, partition).unwrap_or_default();
-        let asked = moves::changes(&plan, &seen.topics, bytes);
-        let (changes, why): (Vec<PartitionChange>, Vec<String>) = asked.changes.into_iter().unzip();
-        let reports = |id| self.diagnostician.newest_report(id)?.network.as_ref();
-        let throttle = moves::throttle(self.policy.throttle, &changes, reports);
-        treatment(broker, remedy, need.why.clone(), changes, throttle).map(|it| (it, why)).ok_or_else(|| {
-            match plan.shortfalls.first() {
-                Some(shortfall) => refused(shortfall),
-                None if asked.leaderless > 0 => Refused {
-                    rule: Rule::NoEligibleTarget,
-                    message: format!(
-                        "broker {broker}: {} partitions have no leader to copy from: all their in-sync replicas are gone; \
-                         lifted when one of them is back",
-                        asked.leaderless
-                    ),
-                },
-                None => Refused {
-                    rule: Rule::NothingToMove,
-                    message: format!("{}; moving replicas would not better it", need.why),
-                },
-            }
+        let known = self.diagnostician.diagnoses().keys();
+        let network = |id: &BrokerId| Some((*id, self.diagnostician.newest_report(*id)?.network.clone()?));
+        Ok(PlanJob {
+            number,
+            key: need.key,
+            why: need.why.clone(),
+            what,
+            resource,
+            brokers: self.broker_facts(now, (remedy == Remedy::BrokerFailure).then_some(broker), full),
+            limits,
+            loads: self.loads.clone(),
+            topics: seen.topics.clone(),
+            networks: known.filter_map(network).collect(),
+            throttle: self.policy.throttle,
+            changed_until: self.changed_until,
+            now,
         })
     }
 

@@ -1,17 +1,21 @@
 //! What pods, nodes and other operators say, and what treatment makes of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use doctorkafka_diagnosis::{Moment, PlatformFacts, StandDown};
 use doctorkafka_planner::Rule;
 use doctorkafka_wire::BrokerId;
 
 use super::EngineState;
-use crate::remedy::Remedy;
 use crate::{
     execute::{Control, Treatment},
+    remedy::{Remedy, offers::Key},
     report::PlatformView,
 };
+
+/// A rolling update restarts a broker in minutes, and the next when that one is back. One that has kept a broker down for
+/// so long, and for longer than the grace period, goes on for ever unless somebody mends it, and heals nobody meanwhile.
+const ROLL_HANGS: Duration = Duration::from_secs(30 * 60);
 
 impl EngineState {
     /// Takes in what is known of the platform. To be called at least every few seconds where there is one: links to pods
@@ -22,9 +26,11 @@ impl EngineState {
         self.diagnostician.look_at_platform(facts, advertised, now);
     }
 
-    /// What the platform says against the beginning of any treatment.
-    pub(super) fn platform_forbids(&self, now: Moment) -> Option<(Rule, String)> {
-        let (why, message) = self.diagnostician.platform().reason_to_wait(now)?;
+    /// What the platform says against the beginning of a treatment.
+    pub(super) fn platform_forbids(&self, key: Option<Key>, now: Moment) -> Option<(Rule, String)> {
+        let hangs = key.is_some_and(|key| self.waits_for_a_roll_that_hangs(key, now));
+        let counts = |(why, _): &(StandDown, String)| !hangs || *why != StandDown::RollingUpdate;
+        let (why, message) = self.diagnostician.platform().reasons_to_wait(now).into_iter().find(counts)?;
         let rule = match why {
             StandDown::RollingUpdate => Rule::RollingUpdate,
             StandDown::KafkaRebalance => Rule::KafkaRebalance,
@@ -35,17 +41,28 @@ impl EngineState {
         Some((rule, message))
     }
 
+    /// Whether the broker to heal is the one that a rolling update took down and does not bring back.
+    fn waits_for_a_roll_that_hangs(&self, (remedy, broker): Key, now: Moment) -> bool {
+        let grace = self.policy.heal_after.max(ROLL_HANGS);
+        let gone = |(since, _): &(Moment, _)| now.since(*since) >= grace;
+        remedy == Remedy::BrokerFailure
+            && self.is_gone(broker)
+            && self.gone.get(&broker).is_some_and(gone)
+            && self.diagnostician.platform().will_not_return(broker, now).is_some()
+    }
+
     /// What people want of a running treatment, and whether others work on the cluster meanwhile.
     pub fn orders(&self, treatment: &Treatment, now: Moment) -> Control {
+        let cause = treatment.cause();
+        let key = Remedy::named(&cause.reason).zip(cause.broker);
         let too_many = || {
-            let cause = treatment.cause();
-            let remedy = Remedy::named(&cause.reason).filter(|_| treatment.moves().next().is_some())?;
-            let refused = self.not_too_many(cause.broker?, remedy).err()?;
+            let (remedy, broker) = key.filter(|_| treatment.moves().next().is_some())?;
+            let refused = self.not_too_many(broker, remedy).err()?;
             Some((refused.rule, refused.message))
         };
-        let forbidden = self.platform_forbids(now).or_else(too_many);
+        let forbidden = self.platform_forbids(key, now).or_else(too_many);
         let others = forbidden.map(|(rule, message)| format!("{}: {message}", rule.as_str()));
-        Control { others, ..self.control(treatment) }
+        Control { others, rate: self.pace_of(treatment), ..self.control(treatment) }
     }
 
     /// What is told of the platform itself.

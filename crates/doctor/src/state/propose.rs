@@ -1,6 +1,6 @@
 //! What is proposed for the needs of the cluster: kept while it fits, withdrawn when it does not.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use doctorkafka_api::EffectiveMode;
 use doctorkafka_diagnosis::Moment;
@@ -69,6 +69,7 @@ impl EngineState {
                 refusals.push((need.key.1, refused));
             }
         }
+        self.drop_answer();
         self.changed |= !shown.iter().eq(self.offers.values().map(|offer| &offer.proposed));
         let leads = self.leads();
         let mut drafts = Vec::new();
@@ -160,12 +161,14 @@ impl EngineState {
         }
         self.unplanned.remove(&key);
         match self.plan(need, now) {
-            Ok((treatment, why)) => {
+            // It is being made.
+            None => Ok(()),
+            Some(Ok((treatment, why))) => {
                 let proposed = Proposed { treatment, why, since: wall, mode, rules };
                 self.offers.insert(key, Offer { proposed: Arc::new(proposed), told: false });
                 Ok(())
             }
-            Err(refused) => {
+            Some(Err(refused)) => {
                 self.unplanned.insert(key, (now, refused.clone()));
                 Err(refused)
             }
@@ -173,20 +176,13 @@ impl EngineState {
     }
 
     /// Why a treatment cannot be carried out as it is any more.
-    fn misfit(&self, treatment: &Treatment, now: Moment) -> Option<String> {
+    pub(super) fn misfit(&self, treatment: &Treatment, now: Moment) -> Option<String> {
         let seen = self.sure_topics(now)?;
-        let here: BTreeMap<(&str, i32), &[BrokerId]> = seen
-            .topics
-            .iter()
-            .flat_map(|topic| {
-                topic.partitions.iter().map(|p| ((topic.name.as_str(), p.partition), &p.replicas[..]))
-            })
-            .collect();
         let unfit = self.diagnostician.platform().unfit_destinations(now);
         for change in treatment.changes() {
             let name = format!("{}-{}", change.topic, change.partition);
-            let replicas = here.get(&(change.topic.as_str(), change.partition)).copied();
-            if replicas != Some(change.from.as_slice()) {
+            let here = seen.topics.partition(&change.topic, change.partition);
+            if here.is_none_or(|partition| partition.replicas != change.from) {
                 return Some(format!("expired: {name} has changed since it was planned"));
             }
             let mut added = change.to.iter().filter(|id| !change.from.contains(id));
@@ -195,7 +191,11 @@ impl EngineState {
                     "expired: {name} was to go to broker {id}, which is not fit to take it now"
                 ));
             }
-            let handed_to = |id: &&BrokerId| change.from.first() != Some(*id) && change.from.contains(id);
+            // Who leads it already goes on, however hot.
+            let leads = here.and_then(|partition| partition.leader);
+            let handed_to = |id: &&BrokerId| {
+                change.from.first() != Some(*id) && change.from.contains(id) && leads != Some(**id)
+            };
             if let Some(id) = change.to.first().filter(handed_to).filter(|id| !self.may_lead(**id)) {
                 return Some(format!(
                     "expired: {name} was to be led by broker {id}, which is not fit to lead now"
@@ -228,6 +228,7 @@ impl EngineState {
             let digest = treatment.digest().to_owned();
             self.withdrawn.push(Withdrawn { broker, digest, message: why.to_owned(), rejected: false });
         }
+        self.planning.take_if(|asked| !needed(&asked.key));
         self.proposals.forget_rejections(needed);
         self.unplanned.retain(|key, _| needed(key));
     }

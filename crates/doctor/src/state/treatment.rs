@@ -67,8 +67,7 @@ impl EngineState {
         let unfit = unfit.chain(self.policy.drain.iter().chain(&self.policy.demote).copied()).collect();
         let stale = self.stale_brokers(now);
         let fresh = |id| diagnostician.newest_report(id).filter(|_| !stale.contains(&id));
-        let topics =
-            self.topics.as_ref().filter(|topics| topics.are_fresh(now)).map(|seen| seen.topics.as_slice());
+        let topics = self.topics.as_ref().filter(|topics| topics.are_fresh(now)).map(|seen| &*seen.topics);
         let advised = advise(&self.policy, diagnostician.diagnoses(), &unfit, fresh, topics);
         let leads = self.leads();
         let mut drafts = Vec::new();

@@ -8,7 +8,7 @@ mod vacate;
 
 use crate::{
     figures::Balance,
-    instance::{Change, Instance},
+    instance::{Change, Instance, Load},
     placement::{Held, Placement},
     spread::{LIMITED, Limits, Spread},
 };
@@ -126,6 +126,13 @@ impl Proposal<'_> {
     /// How evenly the brokers are used before and after.
     pub fn balance(&self) -> (Balance, Balance) {
         (Balance::of(&Placement::new(self.placement.instance)), Balance::of(&self.placement))
+    }
+
+    /// What a broker carries before and after, in the units of the instance; `None` when there is no such broker.
+    pub fn loads_of(&self, broker: i32) -> Option<(Load, Load)> {
+        let instance = self.placement.instance;
+        let at = instance.brokers.iter().position(|node| node.id == broker)?;
+        Some((Placement::new(instance).brokers[at].load, self.placement.brokers[at].load))
     }
 
     /// The most MB that are copied to one broker.

@@ -3,7 +3,7 @@
 use super::*;
 
 fn waits(facts: PlatformFacts) -> Option<StandDown> {
-    let (rule, message) = platform(facts, Moment(0)).reason_to_wait(Moment(0))?;
+    let (rule, message) = platform(facts, Moment(0)).reasons_to_wait(Moment(0)).into_iter().next()?;
     assert!(message.contains("; lifted "), "says what would lift it: {message}");
     Some(rule)
 }
@@ -92,16 +92,16 @@ fn what_cannot_be_told_lets_nothing_begin() {
         assert_eq!(waits(facts), expected, "{source:?}");
     }
     let platform = platform(facts(), Moment(0));
-    assert_eq!(platform.reason_to_wait(Moment(0) + STALE), None);
+    assert_eq!(platform.reasons_to_wait(Moment(0) + STALE), []);
     let later = Moment(0) + STALE + Duration::from_secs(1);
-    assert_eq!(platform.reason_to_wait(later).unwrap().0, StandDown::PlatformUnknown);
+    assert_eq!(platform.reasons_to_wait(later)[0].0, StandDown::PlatformUnknown);
     assert_eq!(platform.unknown(later).len(), 1);
 }
 
 #[test]
 fn whoever_is_not_asked_for_forbids_nothing() {
     let platform = Platform::default();
-    assert_eq!(platform.reason_to_wait(Moment(1_000_000)), None);
+    assert_eq!(platform.reasons_to_wait(Moment(1_000_000)), []);
     assert!(platform.unknown(Moment(1_000_000)).is_empty());
     assert!(platform.unfit_destinations(Moment(0)).is_empty());
 }

@@ -2,6 +2,7 @@
 
 mod control;
 mod crashes;
+mod cruise_control;
 mod disturbed;
 mod random;
 mod rules;

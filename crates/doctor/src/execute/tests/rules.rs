@@ -454,3 +454,22 @@ fn what_was_not_begun_is_not_cancelled() {
     let open = stopped(open.clone(), &next(&open, &seen, &cancel));
     assert_eq!(next(&open, &seen, &cancel), Step::Finish { outcome: Outcome::Aborted, owed: vec![] });
 }
+
+#[test]
+fn what_is_complete_when_it_is_cancelled_is_done() {
+    let treatment = treatment(vec![change("t", 0, &[1, 2, 3], &[4, 2, 3])], None);
+    let mut seen = seen();
+    let open = begun(&treatment, &seen);
+    let cancel = |restore| Control {
+        cancel: Some(Cancel { restore, reason: "told to".to_owned() }),
+        ..Control::default()
+    };
+    partition(&mut seen, 0).replicas = ids(&[4, 2, 3]);
+    partition(&mut seen, 0).isr = ids(&[4, 2, 3]);
+    // Who is to lead does not yet.
+    assert!(matches!(next(&open, &seen, &cancel(false)), Step::Stop(_)));
+    partition(&mut seen, 0).leader = Some(BrokerId(4));
+    let done = Step::Finish { outcome: Outcome::Done, owed: vec![] };
+    assert_eq!(next(&open, &seen, &cancel(false)), done);
+    assert!(matches!(next(&open, &seen, &cancel(true)), Step::Stop(_)), "all is to be as before");
+}

@@ -102,9 +102,10 @@ fn topics_as_they_were_before_a_treatment_are_out_of_date() {
     let treatment = due(&world).unwrap();
     let before = world.topics.clone().unwrap();
     world.state.ended(&Task::New(treatment.clone()), Some(&Ended::Done { owed: Vec::new() }), world.now);
-    assert!(world.state.are_outdated(&before, world.now));
+    let table = |topics: &Vec<TopicInfo>| crate::topics::TopicTable::from(topics.clone());
+    assert!(world.state.are_outdated(&table(&before), world.now));
     assert!(
-        !world.state.are_outdated(&before, world.now + Duration::from_secs(30)),
+        !world.state.are_outdated(&table(&before), world.now + Duration::from_secs(30)),
         "it may have been put back"
     );
     let mut after = before;
@@ -112,7 +113,7 @@ fn topics_as_they_were_before_a_treatment_are_out_of_date() {
         let topic = after.iter_mut().find(|topic| topic.name == change.topic).unwrap();
         topic.partitions[usize::try_from(change.partition).unwrap()].replicas = change.to.clone();
     }
-    assert!(!world.state.are_outdated(&after, world.now));
+    assert!(!world.state.are_outdated(&table(&after), world.now));
 }
 
 /// The rules that forbid the beginning of any treatment: with each, nothing is due, and the refusal says why.

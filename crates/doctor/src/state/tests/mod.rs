@@ -2,10 +2,15 @@
 
 mod alerts;
 mod carry_out;
+mod cruise_control;
+mod large;
 mod leadership;
 mod moves;
 mod offers;
+mod pace;
+mod planning;
 mod platform;
+mod safety;
 mod show;
 mod treatment;
 
@@ -38,6 +43,8 @@ struct World {
     topics: Option<Vec<TopicInfo>>,
     /// How many brokers there are.
     brokers: i32,
+    /// The rack of each broker.
+    rack: fn(i32) -> i32,
     /// Brokers that Kafka has fenced.
     fenced: Vec<i32>,
     /// How full the disks of brokers are, percent; those of all others are not known.
@@ -61,6 +68,7 @@ impl World {
             cluster: "c1",
             topics: Some(vec![orders()]),
             brokers: 3,
+            rack: |id| id,
             fenced: Vec::new(),
             disks: BTreeMap::new(),
             ends: [0; 3],
@@ -113,7 +121,7 @@ impl World {
             id: BrokerId(id),
             host: format!("kafka-{id}"),
             port: 9092,
-            rack: Some(format!("rack-{id}")),
+            rack: Some(format!("rack-{}", (self.rack)(id))),
             fenced: self.fenced.contains(&id),
         };
         let description = ClusterDescription {
@@ -138,7 +146,13 @@ impl World {
     }
 
     fn step(&mut self) -> Vec<ActionRecord> {
-        let records = self.state.step(self.now, wall(self.now), self.room);
+        let mut records = self.state.step(self.now, wall(self.now), self.room);
+        // What is planned elsewhere is planned before the next step.
+        while let Some(job) = self.state.take_job() {
+            self.state.planned(job.number, Some(job.run()));
+            let room = self.room.saturating_sub(records.len());
+            records.extend(self.state.step(self.now, wall(self.now), room));
+        }
         self.written.extend(records.clone());
         records
     }

@@ -6,11 +6,11 @@ use crate::{
     load::{LoadSource, tests::cluster::Cluster},
 };
 
-const CALM: &[f64] = &[30.0; 5];
-const WITHOUT_5: &[f64] = &[30.0, 30.0, 30.0, 30.0, f64::NAN];
+pub const CALM: &[f64] = &[30.0; 5];
+pub const WITHOUT_5: &[f64] = &[30.0, 30.0, 30.0, 30.0, f64::NAN];
 
 /// Five brokers that may hold the replicas of these partitions, each of 1 MB, under a policy that lets the doctor act.
-fn world(partitions: i32, replicas: impl Fn(i32) -> [i32; 3]) -> (World, Cluster) {
+pub fn world(partitions: i32, replicas: impl Fn(i32) -> [i32; 3]) -> (World, Cluster) {
     let mut cluster = Cluster::of(5);
     for partition in 0..partitions {
         cluster.partition("orders", partition, &replicas(partition), 1_000_000).offsets(0, 10);
@@ -24,36 +24,36 @@ fn world(partitions: i32, replicas: impl Fn(i32) -> [i32; 3]) -> (World, Cluster
     (world, cluster)
 }
 
-fn acting() -> Policy {
+pub fn acting() -> Policy {
     let auto = EffectiveMode::Auto;
     Policy { replicas: auto, broker_failure: auto, ..policy(EffectiveMode::Observe) }
 }
 
 /// The cluster is as it is now, and its loads have been read.
-fn see(world: &mut World, cluster: &Cluster) {
+pub fn see(world: &mut World, cluster: &Cluster) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     world.topics = Some(runtime.block_on(cluster.topics()).unwrap());
     world.state.see(Sight::Loads(Box::new(cluster.snapshot(world.now))), world.now);
 }
 
 /// One after the other, evenly.
-fn round(partition: i32) -> [i32; 3] {
+pub fn round(partition: i32) -> [i32; 3] {
     [0, 1, 2].map(|i| (partition + i) % 5 + 1)
 }
 
-fn due(world: &World) -> Option<Treatment> {
+pub fn due(world: &World) -> Option<Treatment> {
     match world.state.due_treatment(world.now, wall(world.now))?.0 {
         Task::New(treatment) => Some(treatment),
         other => panic!("nothing was begun: {other:?}"),
     }
 }
 
-fn refusals(world: &mut World) -> Vec<&'static str> {
+pub fn refusals(world: &mut World) -> Vec<&'static str> {
     world.shown().refusals.iter().map(|refusal| refusal.rule).collect()
 }
 
 /// Broker 5 dies, and has been dead for longer than the grace period.
-fn lose_5(world: &mut World, cluster: &mut Cluster) {
+pub fn lose_5(world: &mut World, cluster: &mut Cluster) {
     world.fenced = vec![5];
     cluster.kill(5);
     for partition in (0..20).filter(|partition| round(*partition).contains(&5)) {

@@ -8,6 +8,11 @@ use doctorkafka_diagnosis::{
 
 /// Three pods, linked to brokers by the hosts that Kafka advertises.
 fn facts() -> PlatformFacts {
+    pods(3)
+}
+
+/// So many of them.
+pub fn pods(count: i32) -> PlatformFacts {
     let pod = |id: i32| PodFacts {
         name: format!("kafka-{id}"),
         uid: id.to_string(),
@@ -29,8 +34,8 @@ fn facts() -> PlatformFacts {
     let node = NodeFacts::There { ready: Some(true), cordoned: false };
     PlatformFacts {
         asked: true,
-        pods: Some((1..=3).map(|id| (format!("kafka-{id}"), pod(id))).collect()),
-        nodes: (1..=3).map(|id| (format!("node-{id}"), node)).collect(),
+        pods: Some((1..=count).map(|id| (format!("kafka-{id}"), pod(id))).collect()),
+        nodes: (1..=count).map(|id| (format!("node-{id}"), node)).collect(),
         ..PlatformFacts::default()
     }
 }
@@ -41,7 +46,7 @@ fn rolling() -> PlatformFacts {
 }
 
 /// The platform says this, and goes on saying it for so long.
-fn told(world: &mut World, facts: &PlatformFacts, seconds: u32, cpus: &[f64]) {
+pub fn told(world: &mut World, facts: &PlatformFacts, seconds: u32, cpus: &[f64]) {
     for _ in 0..seconds {
         world.state.see_platform(Arc::new(facts.clone()), world.now);
         world.seconds(1, cpus);
