@@ -130,6 +130,9 @@ async fn leaders_that_die_or_sleep_in_the_middle_of_a_treatment_change_nothing_o
         ward.start_doctor();
     }
     ward.doctors[0].until_healthy(4).await;
+    // With the first record all topics of Kafka's and the doctors' own are there.
+    let leads = |actions: &[ActionRecord]| actions.iter().any(|a| a.kind == ActionKind::LeaderStarted);
+    world.actions_until("a leader", leads).await;
     until(&world, "everything to be in place", 4, |holds, _| holds >= 60).await;
     let before = assignment(&world).await;
 
