@@ -39,6 +39,7 @@ pub fn inject(
         NotInjected::surprising(Outcome::Malformed, format!("the pod cannot be read: {error}"))
     })?;
     is_asked_for(&pod)?;
+    is_created_here(&pod)?;
     is_injected(&pod, settings)?;
     let broker = BrokerPod::recognise(&pod)?;
     can_share_processes(&pod)?;
@@ -119,6 +120,16 @@ fn is_asked_for(pod: &Pod) -> Result<(), NotInjected> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether what the API server keeps of it decides what runs. Of a static pod it keeps a picture only (a mirror pod).
+fn is_created_here(pod: &Pod) -> Result<(), NotInjected> {
+    let mirrors = |annotations: &std::collections::BTreeMap<_, _>| annotations.contains_key(names::MIRROR);
+    if pod.metadata.annotations.as_ref().is_some_and(mirrors) {
+        let message = "it is a static pod, which a file on its node decides about; add the sidecar there";
+        return Err(NotInjected::surprising(Outcome::Unsuitable, message));
+    }
+    Ok(())
 }
 
 /// Whether a sidecar is there: ours, or one that was added by hand from an image of the same name.

@@ -119,7 +119,9 @@ fn nothing_else_of_the_pod_is_changed() {
                 names.ends_with(&added.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()),
                 "{names:?}"
             );
-            items.truncate(items.len() - added.len());
+            let added = items.split_off(items.len() - added.len());
+            // `kubectl drain` and autoscalers would take the pod to have local data.
+            assert!(added.iter().all(|item| item["emptyDir"].is_null()), "{added:?}");
             if items.is_empty() {
                 spec.remove(list);
             }
@@ -325,6 +327,8 @@ fn a_pod_that_would_be_refused_with_a_sidecar_is_left_as_it_is() {
         assert_eq!(refusal.outcome, Outcome::Unsuitable, "{field}");
         assert!(!refusal.expected, "{field}: somebody asked for a sidecar");
     }
+    // What a kubelet shows of a static pod must stay as it is.
+    assert_eq!(outcome(&annotated("statefulset", names::MIRROR, "0123abcd")), Outcome::Unsuitable);
     let none = inject(&fixture("statefulset"), "kafka", &[], &SidecarSettings::for_tests()).unwrap_err();
     assert_eq!(none.outcome, Outcome::NoPolicy);
     assert_eq!(outcome(&json!({"spec": "nonsense"})), Outcome::Malformed);

@@ -27,6 +27,9 @@ pub const KAFKA_USER: &str = "doctorkafka.dev/kafka-user";
 /// Annotation: a Prometheus page of the broker that the sidecar reads.
 pub const SCRAPE: &str = "doctorkafka.dev/scrape";
 
+/// Annotation of a mirror pod, by which a kubelet shows one of its static pods (`kubetypes.ConfigMirrorAnnotationKey`).
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
+
 /// The sidecar's name in a pod. Nothing in it sounds like Java: Strimzi's liveness probe takes any process whose program's
 /// path contains that word for the broker.
 pub const SIDECAR: &str = "doctorkafka-sidecar";
