@@ -212,7 +212,7 @@ async fn what_a_person_approves_on_kubernetes_is_done_to_the_letter() {
 }
 
 /// Runs `doctorkafka-operator`; gives its exit code and all that it printed.
-async fn operator(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
+pub async fn operator(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doctorkafka-operator"));
     command.args(arguments).args(["--bootstrap", &world.kafka.bootstrap()]).kill_on_drop(true);
     let output = command.output().await.unwrap();
@@ -221,7 +221,7 @@ async fn operator(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 /// Waits for a proposal that the log tells, too, and that is not this one.
-async fn until_offered(world: &World, doctor: &Doctor, but: &str) -> String {
+pub async fn until_offered(world: &World, doctor: &Doctor, but: &str) -> String {
     let waited = wait_until("a proposal, also in the log", Duration::from_secs(120), || async {
         let digest = proposal(&doctor.watch.newest()).filter(|digest| digest != but)?;
         stands(&world.actions().await, &digest).then_some(digest)

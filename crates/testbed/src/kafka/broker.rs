@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::disk;
 use super::install::Installation;
 use super::wire;
 use crate::process::Process;
@@ -17,6 +18,8 @@ pub(super) struct Launch {
     pub installation: Installation,
     pub jvm_args: Vec<String>,
     pub config: PathBuf,
+    /// Size of a disk of its own, bytes.
+    pub disk: Option<u64>,
 }
 
 /// One broker: where it is, and its process while it runs.
@@ -81,6 +84,9 @@ impl Broker {
             .arg("kafka.Kafka")
             .arg(&self.launch.config)
             .current_dir(&self.folder);
+        if let Some(bytes) = self.launch.disk {
+            java = disk::with_disk(&java, &self.log_dir(), bytes);
+        }
         *process = Some(Arc::new(Process::spawn(format!("broker {}", self.id), java, self.log())?));
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! A Kafka cluster of real brokers, each a process of its own on loopback ports.
 
 mod broker;
+mod disk;
 mod group;
 mod install;
 mod node;
@@ -62,6 +63,7 @@ pub struct KafkaClusterBuilder {
     proxied: bool,
     properties: BTreeMap<String, String>,
     jvm_args: Vec<(Option<i32>, String)>,
+    disks: BTreeMap<i32, u64>,
     listeners: Vec<Listener>,
     users: Vec<(String, String)>,
 }
@@ -116,6 +118,15 @@ impl KafkaClusterBuilder {
     #[must_use]
     pub fn jvm_arg_of(mut self, broker: i32, argument: impl Into<String>) -> Self {
         self.jvm_args.push((Some(broker), argument.into()));
+        self
+    }
+
+    /// Gives one broker a disk of its own of this size, bytes. It is in memory, is seen by the broker alone (and through
+    /// `/proc/<pid>/root`), and ends with its process: such a broker comes back with what it had at its first start,
+    /// nothing. It takes root or user namespaces: [`has_disks`](KafkaCluster::has_disks).
+    #[must_use]
+    pub fn disk_of(mut self, broker: i32, bytes: u64) -> Self {
+        self.disks.insert(broker, bytes);
         self
     }
 
@@ -193,6 +204,7 @@ impl KafkaClusterBuilder {
                 installation: installation.clone(),
                 jvm_args: jvm_args.map(|(_, argument)| argument.clone()).collect(),
                 config,
+                disk: self.disks.get(&id).copied(),
             };
             brokers.push(Broker::new(id, own.client, folder, launch));
         }
@@ -231,6 +243,7 @@ impl KafkaCluster {
             proxied: false,
             properties: BTreeMap::new(),
             jvm_args: Vec::new(),
+            disks: BTreeMap::new(),
             listeners: Vec::new(),
             users: Vec::new(),
         }
@@ -239,6 +252,11 @@ impl KafkaCluster {
     /// Whether a version has been downloaded already, so that a start takes seconds.
     pub fn is_prepared(version: KafkaVersion) -> bool {
         Installation::is_cached(version)
+    }
+
+    /// Whether this machine lets brokers have disks of their own ([`KafkaClusterBuilder::disk_of`]).
+    pub async fn has_disks() -> bool {
+        disk::is_possible().await
     }
 
     /// Downloads a version now, unless that was done before.
