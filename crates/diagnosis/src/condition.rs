@@ -24,6 +24,9 @@ const GOOD_REPORTS_TO_BE_COUNTED_IN: u32 = 60;
 /// A sidecar that has run for less than this, ms, and has not seen the broker yet, waits for it to start.
 const STARTUP_GRACE_MS: u64 = 30_000;
 
+/// From here on a file system is full for a broker, percent.
+const DISK_IS_FULL: f64 = 95.0;
+
 /// A state with its reason and the evidence it rests on.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Finding {
@@ -136,11 +139,11 @@ impl Heard<'_> {
                 "the collector has just started and sees no broker process yet",
             );
         }
-        let clause = self.fenced_clause();
+        let (disk, fenced) = (self.full_disk_clause(), self.fenced_clause());
         Finding::new(
             BrokerState::Unhealthy,
             Reason::ProcessDown,
-            format!("the broker process is gone and its collector still reports{clause}"),
+            format!("the broker process is gone and its collector still reports{disk}{fenced}"),
         )
         .with("processState", "absent")
         .with("fenced", self.fenced.is_some())
@@ -210,6 +213,13 @@ impl Heard<'_> {
             ),
         )
         .with("fenced", true)
+    }
+
+    /// A broker ends when it cannot write to any log directory, and does not start again on a full one. File systems that
+    /// keep a share for root are full before 100 %.
+    fn full_disk_clause(&self) -> String {
+        let full = self.report.disk_percent().filter(|percent| *percent >= DISK_IS_FULL);
+        full.map_or(String::new(), |percent| format!("; the disk of its logs is {percent:.0}% full"))
     }
 
     fn fenced_clause(&self) -> &'static str {
@@ -296,6 +306,7 @@ fn round(percent: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::sample::{absent, report};
+    use doctorkafka_wire::LogDir;
 
     fn diagnosis(state: BrokerState, reason: Reason) -> Diagnosis {
         Diagnosis {
@@ -341,6 +352,18 @@ mod tests {
         let memory = memory(seconds(0..=10));
         assert_eq!(state(&memory, &healthy, Some(Moment(10_001))), None, "it may have died before that");
         assert_eq!(state(&memory, &healthy, Some(Moment(10_000))), Some(BrokerState::Unhealthy));
+    }
+
+    #[test]
+    fn a_broker_that_ended_with_a_full_disk_says_so() {
+        let message = |used_bytes| {
+            let mut last = absent(6_000);
+            last.log_dirs = vec![LogDir { path: "/data".into(), used_bytes, total_bytes: 1_000 }];
+            let memory = memory(seconds(0..=5).chain([(last, 6_000)]));
+            judge(&memory, None, None, &Detection::default()).unwrap().message
+        };
+        assert!(message(995).ends_with("reports; the disk of its logs is 100% full"), "{}", message(995));
+        assert!(message(900).ends_with("still reports"), "{}", message(900));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
 };
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, PodSpec, ResourceRequirements,
+        Capabilities, Container, ContainerPort, EnvVar, PodSpec, ProjectedVolumeSource, ResourceRequirements,
         SeccompProfile, SecurityContext, Volume, VolumeMount,
     },
     apimachinery::pkg::api::resource::Quantity as KubernetesQuantity,
@@ -69,13 +69,14 @@ pub fn sidecar(
         None => variable("LISTEN_ADDRESS", "off"),
     });
 
-    let no_token = EmptyDirVolumeSource {
-        medium: Some("Memory".into()),
-        size_limit: Some(quantity("4Ki")),
-        ..EmptyDirVolumeSource::default()
+    // Projected from nothing: beside an emptyDir, `kubectl drain` takes the pod to have local data and refuses to evict it,
+    // and a cluster autoscaler keeps its node.
+    let no_token = Volume {
+        name: names::NO_TOKEN_VOLUME.into(),
+        projected: Some(ProjectedVolumeSource::default()),
+        ..Volume::default()
     };
-    let mut volumes =
-        vec![Volume { name: names::NO_TOKEN_VOLUME.into(), empty_dir: Some(no_token), ..Volume::default() }];
+    let mut volumes = vec![no_token];
     mounts.push(VolumeMount {
         name: names::NO_TOKEN_VOLUME.into(),
         mount_path: names::TOKEN_PATH.into(),
