@@ -307,6 +307,7 @@ impl Engine {
             self.therapy = Some(therapy);
         }
         if let Some(therapy) = &mut self.therapy {
+            self.state.keep_pace(therapy.task().treatment(), now);
             therapy.control(self.state.orders(therapy.task().treatment(), now));
             if let Some(progress) = therapy.worth_telling(now) {
                 info!(policy = self.state.policy().name, "under way: {}, {progress}", therapy.sentence);

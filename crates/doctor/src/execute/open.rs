@@ -27,6 +27,10 @@ pub struct OpenTreatment {
     begun: BTreeSet<TopicPartition>,
     skipped: BTreeSet<TopicPartition>,
     lent: bool,
+    /// Rates that were asked for, each before it was set.
+    rates: BTreeSet<u64>,
+    /// The rate that is set; `None` while that is not certain.
+    rate: Option<u64>,
     stop: Option<StopDecision>,
     owed: BTreeSet<BrokerId>,
 }
@@ -65,6 +69,8 @@ impl OpenTreatment {
             begun: BTreeSet::new(),
             skipped: BTreeSet::new(),
             lent: false,
+            rates: BTreeSet::new(),
+            rate: None,
             stop: None,
             owed: BTreeSet::new(),
         })
@@ -87,6 +93,10 @@ impl OpenTreatment {
                 let detail = detail.cloned().unwrap_or_default();
                 self.next_step = self.next_step.max(step.saturating_add(1));
                 self.lent |= !detail.configs.is_empty();
+                if let Some(rate) = throttle::rate(&detail.configs) {
+                    self.rates.insert(rate);
+                    self.rate = None;
+                }
                 self.begun.extend(
                     detail.reassign.iter().map(|asked| TopicPartition {
                         topic: asked.topic.clone(),
@@ -97,7 +107,10 @@ impl OpenTreatment {
                 false
             }
             (Some(step), Some(_)) => {
-                self.unanswered.take_if(|unanswered| unanswered.step == step);
+                let answered = self.unanswered.take_if(|unanswered| unanswered.step == step);
+                if let Some(answered) = answered.filter(|_| record.outcome == Some(Outcome::Done)) {
+                    self.rate = throttle::rate(&answered.detail.configs).or(self.rate);
+                }
                 false
             }
             (None, Some(Outcome::Done | Outcome::Failed | Outcome::Aborted))
@@ -138,6 +151,15 @@ impl OpenTreatment {
     /// Whether a throttle was set, or may have been.
     pub fn has_lent(&self) -> bool {
         self.lent
+    }
+
+    /// The rate at which it is throttled, bytes a second at each broker; `None` while that is not certain.
+    pub fn rate(&self) -> Option<u64> {
+        self.rate
+    }
+
+    pub(super) fn has_asked_for(&self, rate: u64) -> bool {
+        self.rates.contains(&rate)
     }
 
     pub(super) fn topic_id(&self, topic: &str) -> Option<u128> {

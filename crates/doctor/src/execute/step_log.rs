@@ -6,7 +6,7 @@ use doctorkafka_wire::{
 };
 use jiff::Timestamp;
 
-use super::{Step, Treatment, throttle};
+use super::{Step, Treatment, in_words, throttle};
 
 /// The write-ahead log. What it has not committed must not be done.
 pub trait StepLog: Send + Sync {
@@ -127,7 +127,11 @@ impl Request {
                 detail.configs = changes.iter().flat_map(settings).collect();
                 let what = if matches!(step, Step::SetThrottle(_)) { "Setting" } else { "Removing" };
                 let on = if changes.len() == 1 { "resource" } else { "resources" };
-                (ActionKind::Throttle, format!("{what} replication throttles of {} {on}", changes.len()))
+                let mut message = format!("{what} replication throttles of {} {on}", changes.len());
+                if let (Step::SetThrottle(_), Some(rate)) = (step, throttle::rate(&detail.configs)) {
+                    message.push_str(&format!(", {}/s at each broker", in_words::bytes(rate)));
+                }
+                (ActionKind::Throttle, message)
             }
             Step::Reassign(changes) => {
                 let asked = |change: &doctorkafka_kafka::ReassignmentChange| ReplicasAsked {

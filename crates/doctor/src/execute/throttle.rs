@@ -60,11 +60,17 @@ pub(super) fn before(treatment: &Treatment, configs: &DynamicConfigs) -> Vec<Con
 
 /// What has to be set so that the treatment is throttled; at most so much as fits into one request.
 ///
-/// A rate that is neither ours nor what was there before is somebody's decision and stays.
-pub(super) fn to_lend(open: &OpenTreatment, configs: &DynamicConfigs) -> Vec<ConfigChange> {
-    let Some(rate) = open.treatment().throttle().map(|rate| rate.to_string()) else { return Vec::new() };
+/// `rate` is the one that is wanted now, the treatment's own or a lower one. A rate that is neither ours nor what was there
+/// before is somebody's decision and stays.
+pub(super) fn to_lend(open: &OpenTreatment, configs: &DynamicConfigs, rate: u64) -> Vec<ConfigChange> {
+    if open.treatment().throttle().is_none() {
+        return Vec::new();
+    }
+    let rate = rate.to_string();
     changes(open, configs, |before, now, ours| match ours {
-        None if now == before && now != Some(rate.as_str()) => Some(Some(rate.clone())),
+        None if (now == before || is_ours(open, now)) && now != Some(rate.as_str()) => {
+            Some(Some(rate.clone()))
+        }
         None => None,
         Some(ours) => {
             let mut entries = entries(now);
@@ -82,9 +88,8 @@ pub(super) fn to_lend(open: &OpenTreatment, configs: &DynamicConfigs) -> Vec<Con
 
 /// What has to be set so that nothing of the treatment's throttle is left; at most so much as fits into one request.
 pub(super) fn to_return(open: &OpenTreatment, configs: &DynamicConfigs) -> Vec<ConfigChange> {
-    let Some(rate) = open.treatment().throttle().map(|rate| rate.to_string()) else { return Vec::new() };
     changes(open, configs, |before, now, ours| match ours {
-        None => (now == Some(rate.as_str()) && now != before).then(|| before.map(str::to_owned)),
+        None => (is_ours(open, now) && now != before).then(|| before.map(str::to_owned)),
         Some(ours) => {
             let theirs: BTreeSet<&str> = entries(before).into_iter().collect();
             let ours: BTreeSet<&str> = ours.iter().map(String::as_str).collect();
@@ -131,6 +136,18 @@ fn changes(
         }
     }
     found
+}
+
+/// Whether the treatment has set this rate, or may have.
+fn is_ours(open: &OpenTreatment, now: Option<&str>) -> bool {
+    let rate = now.and_then(|now| now.parse().ok());
+    rate.is_some_and(|rate| open.treatment().throttle() == Some(rate) || open.has_asked_for(rate))
+}
+
+/// The rate that is among these settings, when there is one.
+pub(super) fn rate(configs: &[ConfigAsked]) -> Option<u64> {
+    let mut rates = configs.iter().filter(|asked| RATES.contains(&asked.name.as_str()));
+    rates.find_map(|asked| asked.value.as_ref()?.parse().ok())
 }
 
 /// The entries of the treatment in the lists of its topics.

@@ -141,3 +141,41 @@ fn a_move_is_as_fast_as_its_throttle_and_no_slower() {
     assert!((5.0..5.5).contains(&taken), "{taken} s");
     assert_eq!(log.without_end(), []);
 }
+
+/// One doctor begins, the next is told to go slower and dies at every point in turn, and the last may go fast again.
+#[test]
+fn another_rate_while_it_copies_leaves_nothing_behind_wherever_a_doctor_dies() {
+    let rates = |cluster: &SimCluster| -> Vec<String> {
+        let throttles = cluster.world().throttles().into_iter();
+        throttles.filter(|(_, name, _)| name.ends_with(".rate")).map(|(.., value)| value).collect()
+    };
+    let (mut slowed, mut ended) = (0, None);
+    for point in (0..).flat_map(|n| [Point::Before(n), Point::After(n)]) {
+        let (world, treatment) = small();
+        let (cluster, log) = under_way(world, treatment.clone());
+        let second = log.take_over(Faults::at(point, Fault::Stop));
+        let slower = told(Control { rate: Some(4_000_000), ..Control::default() });
+        let task = task(&second, &treatment).unwrap();
+        ended = work(lead(cluster.clone(), second.clone(), task, slower), second.faults());
+        let now = rates(&cluster);
+        assert!(
+            now.iter().all(|rate| ["4000000", "10000000"].contains(&rate.as_str())),
+            "{point:?}: {now:?}"
+        );
+        slowed += usize::from(now.len() == 6 && now.iter().all(|rate| rate == "4000000"));
+        if ended.is_none() {
+            let third = second.take_over(Faults::default());
+            if let Some(task) = super::task(&third, &treatment) {
+                let doctor = lead(cluster.clone(), third.clone(), task, told(Control::default()));
+                assert_eq!(work(doctor, third.faults()), Some(Ended::Done { owed: vec![] }), "{point:?}");
+            }
+        }
+        assert_eq!(cluster.world().throttles(), [], "{point:?}");
+        assert!(!cluster.world().unthrottled, "{point:?}");
+        if ended.is_some() {
+            break;
+        }
+    }
+    assert_eq!(ended, Some(Ended::Done { owed: vec![] }));
+    assert!(slowed >= 4, "{slowed}");
+}
