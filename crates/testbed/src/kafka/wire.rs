@@ -13,6 +13,8 @@ use tokio::time::timeout;
 
 const METADATA: (i16, i16) = (3, 1);
 const CREATE_TOPICS: (i16, i16) = (19, 2);
+/// TOPIC_ALREADY_EXISTS.
+const EXISTS: i16 = 36;
 /// No answer to these requests is larger.
 const MAX_ANSWER: usize = 4 << 20;
 /// How long a broker may take to answer what it knows by heart.
@@ -31,6 +33,16 @@ pub(crate) async fn live_brokers(address: &str) -> Result<Vec<i32>> {
 /// How many partitions of `topic` have a leader, as far as the broker at `address` knows; 0 if it does not
 /// know the topic yet.
 pub(crate) async fn led_partitions(address: &str, topic: &str) -> Result<usize> {
+    Ok(partitions(address, topic).await?.into_iter().filter(|partition| partition.led).count())
+}
+
+/// A partition as a broker knows it.
+struct Partition {
+    led: bool,
+    replicas: i32,
+}
+
+async fn partitions(address: &str, topic: &str) -> Result<Vec<Partition>> {
     let mut body = Vec::new();
     body.extend(1_i32.to_be_bytes());
     string(&mut body, topic);
@@ -38,47 +50,60 @@ pub(crate) async fn led_partitions(address: &str, topic: &str) -> Result<usize> 
     let mut answer = Answer(&answer);
     answer.brokers()?;
     answer.i32()?; // controller
-    let mut led = 0;
+    let mut partitions = Vec::new();
     for _ in 0..answer.i32()? {
         answer.i16()?; // error
         answer.string()?;
         answer.take(1)?; // is internal
         for _ in 0..answer.i32()? {
             answer.take(2 + 4)?; // error, index
-            led += usize::from(answer.i32()? >= 0);
-            for _replicas_then_isr in 0..2 {
-                for _ in 0..answer.i32()? {
-                    answer.i32()?;
-                }
+            let led = answer.i32()? >= 0;
+            let replicas = answer.i32()?;
+            for _ in 0..replicas {
+                answer.i32()?;
             }
+            for _in_sync in 0..answer.i32()? {
+                answer.i32()?;
+            }
+            partitions.push(Partition { led, replicas });
         }
     }
-    Ok(led)
+    Ok(partitions)
 }
 
-/// Creates a topic with the broker's defaults. Any broker passes the request on to the controller.
+/// Creates a topic with the broker's defaults. Any broker passes the request on to the controller, and again when the
+/// controller does not answer in time; what it has done by then is no failure of the second try.
 pub(crate) async fn create_topic(
     address: &str,
     topic: &str,
-    partitions: i32,
+    partition_count: i32,
     replication: i16,
 ) -> Result<()> {
     let mut body = Vec::new();
     body.extend(1_i32.to_be_bytes());
     string(&mut body, topic);
-    body.extend(partitions.to_be_bytes());
+    body.extend(partition_count.to_be_bytes());
     body.extend(replication.to_be_bytes());
     body.extend(0_i32.to_be_bytes()); // no assignment by hand
     body.extend(0_i32.to_be_bytes()); // no settings
     body.extend((CREATE_WITHIN.as_millis() as i32).to_be_bytes());
     body.push(0); // not only a validation
-    let answer = ask(address, CREATE_TOPICS, &body, CREATE_WITHIN).await?;
+    let answer = ask(address, CREATE_TOPICS, &body, CREATE_WITHIN + METADATA_WITHIN).await?;
     let mut answer = Answer(&answer);
     answer.i32()?; // throttled for
     for _ in 0..answer.i32()? {
         answer.string()?;
         let (code, message) = (answer.i16()?, answer.string()?);
-        if code != 0 {
+        let done = match code {
+            0 => true,
+            EXISTS => {
+                let found = partitions(address, topic).await?;
+                found.len() == usize::try_from(partition_count)?
+                    && found.iter().all(|one| one.replicas == i32::from(replication))
+            }
+            _ => false,
+        };
+        if !done {
             bail!("topic {topic} was refused: {} (error code {code})", message.unwrap_or("no reason given"));
         }
     }
