@@ -1,6 +1,6 @@
 //! The election: exactly one leads, through exits in order and out of order.
 
-use crate::support::{EVENTUALLY, connection, leader_of, within};
+use crate::support::{EVENTUALLY, Of, connection, coordinator, group, leader_of, within};
 use anyhow::{Context, Result};
 use doctorkafka_kafka::{Admin, Connection, GroupElection, Standing, TopicSpec};
 use doctorkafka_testbed::{KafkaCluster, Process, wait_until};
@@ -168,7 +168,7 @@ async fn leadership_survives_the_coordinator(kafka: &KafkaCluster, admin: &Admin
     let leaders = || members.iter().filter(|member| member.leads()).count();
     wait_until("a leader", EVENTUALLY, || async { leaders() == 1 }).await?;
     settled(kafka, 2).await?;
-    let coordinator = coordinator(kafka).await?;
+    let coordinator = coordinator(kafka, Of::Group(GROUP)).await?;
     kafka.kill(coordinator).await?;
     let start = Instant::now();
     let mut leaderless = Duration::ZERO;
@@ -192,28 +192,7 @@ async fn leadership_survives_the_coordinator(kafka: &KafkaCluster, admin: &Admin
 /// Waits until the group has so many members and is stable.
 async fn settled(kafka: &KafkaCluster, members: usize) -> Result<()> {
     wait_until("a settled group", EVENTUALLY, || async {
-        group(kafka, "--state").await.is_ok_and(|(state, count)| state == "Stable" && count == members)
+        group(kafka, GROUP).await.is_ok_and(|(state, count)| state == "Stable" && count == members)
     })
     .await
-}
-
-async fn group(kafka: &KafkaCluster, what: &str) -> Result<(String, usize)> {
-    let text = describe_group(kafka, what).await?;
-    let row: Vec<&str> = text.lines().last().unwrap_or_default().split_whitespace().collect();
-    let state =
-        row.iter().find(|word| ["Stable", "Empty", "Dead"].contains(word) || word.contains("Rebalance"));
-    let count = row.last().and_then(|count| count.parse().ok());
-    Ok((state.unwrap_or(&"").to_string(), count.with_context(|| format!("no count in {text}"))?))
-}
-
-async fn coordinator(kafka: &KafkaCluster) -> Result<i32> {
-    let text = describe_group(kafka, "--state").await?;
-    // GROUP COORDINATOR (ID) ...: `doctorkafka-test 127.0.0.1:9092 (1) ...`
-    let id = text.split('(').filter_map(|part| part.split(')').next()).find_map(|id| id.parse().ok());
-    id.with_context(|| format!("no coordinator in {text}"))
-}
-
-async fn describe_group(kafka: &KafkaCluster, what: &str) -> Result<String> {
-    let class = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
-    crate::support::tool(kafka, class, &["--describe", "--group", GROUP, what]).await
 }

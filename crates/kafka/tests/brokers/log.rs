@@ -1,6 +1,6 @@
 //! The actions log: every record once, and one writer.
 
-use crate::support::{EVENTUALLY, connection, leader_of, tool, within};
+use crate::support::{EVENTUALLY, Of, connection, coordinator, leader_of, tool, transaction, within};
 use anyhow::{Context, Result, ensure};
 use doctorkafka_kafka::{
     ActionLogReader, ActionLogWriter, Admin, AppendError, Connection, LogEvent, TopicOutcome, TopicSpec,
@@ -190,6 +190,10 @@ async fn a_cut_wire_leaves_no_doubt_and_no_repetition() -> Result<()> {
     Ok(())
 }
 
+fn transactional_id(kafka: &KafkaCluster) -> String {
+    format!("doctorkafka-{}", kafka.cluster_id())
+}
+
 /// Appends a record over a slow wire, and cuts the wire after some time until the append has failed.
 async fn append_cut_off(
     kafka: &KafkaCluster,
@@ -201,7 +205,7 @@ async fn append_cut_off(
     // A transaction is complete some time after its writer was told that it is committed. Until then the next is
     // put off, which would upset the timing.
     wait_until("the transaction before to be complete", EVENTUALLY, || async {
-        describe_transaction(kafka).await.is_ok_and(|text| text.contains("Complete"))
+        transaction(kafka, &transactional_id(kafka)).await.is_ok_and(|state| state.starts_with("Complete"))
     })
     .await?;
     let proxies: Vec<_> = kafka.brokers().iter().map(|broker| kafka.proxy(broker.id())).collect();
@@ -254,7 +258,7 @@ async fn records_survive_the_death_of_leaders(kafka: &KafkaCluster, admin: &Admi
     for round in ["leader", "coordinator", "hung coordinator"] {
         let victim = match round {
             "leader" => leader_of(admin, LOG, 0).await?.0,
-            _ => transaction_coordinator(kafka).await?,
+            _ => coordinator(kafka, Of::Transactions(&transactional_id(kafka))).await?,
         };
         let killed = AtomicBool::new(false);
         let (some, enough) = (Notify::new(), 20);
@@ -299,18 +303,6 @@ async fn records_survive_the_death_of_leaders(kafka: &KafkaCluster, admin: &Admi
         .await?;
     }
     Ok(expected)
-}
-
-async fn transaction_coordinator(kafka: &KafkaCluster) -> Result<i32> {
-    let text = describe_transaction(kafka).await?;
-    let coordinator = text.lines().nth(1).and_then(|line| line.split_whitespace().next());
-    coordinator.and_then(|id| id.parse().ok()).with_context(|| format!("no coordinator in {text}"))
-}
-
-async fn describe_transaction(kafka: &KafkaCluster) -> Result<String> {
-    let id = format!("doctorkafka-{}", kafka.cluster_id());
-    let arguments = ["describe", "--transactional-id", &id];
-    tool(kafka, "org.apache.kafka.tools.TransactionsCommand", &arguments).await
 }
 
 async fn a_reader_starts_at_the_tail(kafka: &KafkaCluster, all: &[String]) -> Result<()> {
