@@ -7,7 +7,7 @@ use crate::{
     fleet::{FleetView, PolicyView},
     injection,
 };
-use doctorkafka_diagnosis::BrokerState;
+use doctorkafka_diagnosis::{BrokerState, Reason};
 use doctorkafka_doctor::{DoctorReport, Role, SkipReason, TreatmentEnd};
 use doctorkafka_wire::ActionKind;
 use jiff::Timestamp;
@@ -114,6 +114,18 @@ const METRICS: &[Metric] = &[
         read: |scrape| {
             let number = |report: &DoctorReport, state| count(report.summary.of(state));
             scrape.each(|report| BrokerState::ALL.map(|s| (s.as_str(), number(report, s))).to_vec())
+        },
+    },
+    Metric {
+        name: "doctorkafka_brokers_rolling",
+        help: "Unhealthy brokers whose pods are being replaced in a rolling update: somebody means it.",
+        kind: Kind::Gauge,
+        labels: &["policy"],
+        read: |scrape| {
+            let rolls = |report: &DoctorReport| {
+                report.brokers.iter().filter(|broker| broker.reason == Reason::RollingUpdate).count()
+            };
+            scrape.reports(|report| Some(count(rolls(report))))
         },
     },
     Metric {

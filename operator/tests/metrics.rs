@@ -34,6 +34,7 @@ async fn shows_what_the_report_says() {
         ("doctorkafka_brokers{policy=\"kafka/prod\",state=\"Healthy\"}", 2.0),
         ("doctorkafka_brokers{policy=\"kafka/prod\",state=\"Overloaded\"}", 1.0),
         ("doctorkafka_brokers{policy=\"kafka/prod\",state=\"Unhealthy\"}", 0.0),
+        ("doctorkafka_brokers_rolling{policy=\"kafka/prod\"}", 0.0),
         ("doctorkafka_reports_total{policy=\"kafka/prod\"}", 1_000.0),
         ("doctorkafka_reports_skipped_total{policy=\"kafka/prod\",reason=\"malformed\"}", 7.0),
         ("doctorkafka_reports_skipped_total{policy=\"kafka/prod\",reason=\"forged\"}", 0.0),

@@ -79,11 +79,34 @@ fn figure(
     ]
 }
 
+/// Who is replaced in a rolling update counts no more.
+fn unhealthy() -> Vec<Case> {
+    let alert = "DoctorKafkaBrokerUnhealthy";
+    let rolling = |a, b| {
+        ["a", "b"]
+            .into_iter()
+            .zip([a, b])
+            .map(|(instance, values)| (of_policy(instance, "brokers_rolling", ""), values))
+    };
+    let mut cases = state(alert, "Unhealthy", 1);
+    cases.iter_mut().for_each(|case| case.series.extend(rolling("0x200", "0x200")));
+    let down = |values| {
+        ["a", "b"].map(|instance| (of_policy(instance, "brokers", "state=\"Unhealthy\""), values)).to_vec()
+    };
+    let mut planned = Case { alert, at: 4, series: down("1x200"), fires: None };
+    planned.series.extend(rolling("1x200", "1x200"));
+    let mut another = Case { alert, at: 4, series: down("2x200"), fires: Some((POLICY, "1")) };
+    another.series.extend(rolling("1x200", "1x200"));
+    cases.extend([planned, another]);
+    cases
+}
+
 fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [
-        state("DoctorKafkaBrokerUnhealthy", "Unhealthy", 1),
+        unhealthy(),
         state("DoctorKafkaBrokerOverloaded", "Overloaded", 15),
         state("DoctorKafkaBrokerRecovering", "Recovering", 30),
+        figure("DoctorKafkaRollingUpdateStuck", "brokers_rolling", "1x200", "1 1 0 1 1 0 1 0x200", 16, "1"),
         figure("DoctorKafkaUnderReplicated", "under_replicated_partitions", "7x200", "0x200", 31, "7"),
         figure("DoctorKafkaKafkaUnreachable", "kafka_reachable", "0x200", "1x200", 3, "0"),
         figure("DoctorKafkaPolicyRefused", "policy_refused", "1x200", "0x200", 6, "1"),

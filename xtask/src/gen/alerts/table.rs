@@ -18,11 +18,22 @@ pub(super) const GROUPS: &[Group] = &[
 const BROKERS: &[Alert] = &[
     Alert {
         name: "DoctorKafkaBrokerUnhealthy",
-        expr: r#"max by (namespace, job, policy) (doctorkafka_brokers{state="Unhealthy"}) > 0"#,
+        expr: r#"max by (namespace, job, policy) (
+  doctorkafka_brokers{state="Unhealthy"} - ignoring (state) doctorkafka_brokers_rolling
+) > 0"#,
         lasting: "1m",
         severity: Critical,
         summary: "{{ $value }} unhealthy broker(s) in {{ $labels.policy }}",
         description: "The process is gone, hangs, is fenced or silent. The policy's status says which broker and why.",
+    },
+    // A broker takes seconds to minutes to be replaced, and is Recovering, not Unhealthy, while it starts.
+    Alert {
+        name: "DoctorKafkaRollingUpdateStuck",
+        expr: "max by (namespace, job, policy) (doctorkafka_brokers_rolling) > 0",
+        lasting: "15m",
+        severity: Warning,
+        summary: "A rolling update of {{ $labels.policy }} has not brought a broker back for 15 minutes",
+        description: "Its pod was taken away in order to be replaced, and no new one runs. No treatment is begun meanwhile.",
     },
     Alert {
         name: "DoctorKafkaBrokerOverloaded",
