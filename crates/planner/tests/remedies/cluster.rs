@@ -133,3 +133,17 @@ pub fn any_cluster() -> impl Strategy<Value = Cluster> {
 pub fn tiny_cluster() -> impl Strategy<Value = Cluster> {
     cluster(2..5, 1..5, 2)
 }
+
+/// A cluster in which only the number of replicas counts: nothing weighs anything. `racks` of them, at most three.
+pub fn weightless_cluster(racks: u8) -> impl Strategy<Value = Cluster> {
+    cluster(3..9, 1..40, 3).prop_map(move |mut cluster| {
+        for broker in &mut cluster.brokers {
+            broker.rack %= racks;
+        }
+        for partition in &mut cluster.partitions {
+            partition.lead = [0.0; 4];
+            partition.replicas.iter_mut().for_each(|(_, load)| *load = [0.0; 4]);
+        }
+        cluster
+    })
+}

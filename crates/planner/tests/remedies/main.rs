@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod cluster;
+mod counts;
+mod flow;
 mod oracle;
 mod referee;
 mod single;
