@@ -66,9 +66,18 @@ async fn check_what_every_version_offers(kafka: &KafkaCluster) -> Result<()> {
     let refused = admin.ensure_topic(&too_many).await.expect_err("there are no nine brokers");
     assert!(refused.to_string().starts_with("CreateTopics of topic too_many: 127.0.0.1:"), "{refused}");
     assert!(refused.to_string().contains("InvalidReplicationFactor"), "{refused}");
+    a_request_that_makes_too_many_records_is_refused(&admin).await;
     let missing = admin.end_offset("_doctor_metrics", 3).await.expect_err("there are three partitions");
     assert!(matches!(missing, AdminError::NoSuchPartition { partition: 3, .. }), "{missing}");
     Ok(())
+}
+
+/// The controller takes no request whole that makes more than 10,000 records (`QuorumController.MAX_RECORDS_PER_USER_OP`),
+/// here one for each partition and one for the topic. This is why changes go out in chunks.
+async fn a_request_that_makes_too_many_records_is_refused(admin: &Admin) {
+    let huge = TopicSpec { partitions: 10_000, replication_factor: 1, ..TopicSpec::metrics("huge", 1) };
+    let refused = admin.ensure_topic(&huge).await.expect_err("10,001 records").to_string();
+    assert!(refused.contains("excessively large batch operation"), "{refused}");
 }
 
 #[tokio::test]
