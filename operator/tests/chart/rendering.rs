@@ -282,6 +282,23 @@ async fn no_role_of_the_operator_is_wide() {
     assert!(rules > 15, "{rules}");
 }
 
+/// An alert that would always fire is none.
+#[tokio::test]
+async fn a_single_operator_is_not_alerted_for_being_alone() {
+    let mut alerts = Vec::new();
+    for replicas in ["replicas=2", "replicas=1"] {
+        let objects =
+            template("doctorkafka", NAMESPACE, &["prometheusRule.create=true", replicas]).await.unwrap();
+        let rule = objects.iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
+        let groups = rule["spec"]["groups"].as_array().unwrap();
+        let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
+        alerts.push(rules.map(|rule| rule["alert"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>());
+    }
+    let left: Vec<_> = alerts[0].difference(&alerts[1]).collect();
+    assert_eq!(left, ["DoctorKafkaNoStandby"]);
+    assert!(alerts[1].len() > 20, "{alerts:?}");
+}
+
 /// OpenShift's security context constraints take no pod that names a user outside of its namespace's range.
 #[tokio::test]
 async fn openshift_chooses_the_users_of_pods() {
