@@ -4,8 +4,15 @@ use crate::{
     check, requirements,
     steps::{Steps, cargo, watch},
 };
+use anyhow::Context;
 use doctorkafka_testbed::{ControlPlane, Helm, KafkaCluster, KafkaVersion};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+/// The integration test of `crates/kafka` on clusters of several versions, the longest of all.
+const CLIENTS: &str = "brokers";
 
 /// All tests, or some.
 #[derive(clap::Args)]
@@ -41,10 +48,18 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     // Tests of one function at a time may share the machine.
     let units = ["--lib", "--bins", "--examples", "--no-fail-fast"];
     steps.run("unit tests", || counts.add(cargo_test(&units, &filter)?));
-    // Those on real brokers measure seconds and want it for themselves.
-    let real = ["--test", "*", "--no-fail-fast"];
+    // These mostly wait for Kafka's own time-outs, each with brokers of its own.
+    let together = [filter.as_slice(), &["--test-threads", "3"]].concat();
+    steps.run("Kafka's clients", || {
+        counts.add(cargo_test(&["--test", CLIENTS, "--no-fail-fast"], &together)?)
+    });
+    // The others measure seconds and want the machine for themselves.
     let alone = [filter.as_slice(), &["--test-threads", "1"]].concat();
-    steps.run("real parts", || counts.add(cargo_test(&real, &alone)?));
+    steps.run("real parts", || {
+        let tests = integration_tests()?;
+        let others = tests.iter().filter(|name| *name != CLIENTS).flat_map(|name| ["--test", name.as_str()]);
+        counts.add(cargo_test(&others.chain(["--no-fail-fast"]).collect::<Vec<_>>(), &alone)?)
+    });
     steps.run("doc tests", || counts.add(cargo_test(&["--doc", "--no-fail-fast"], &filter)?));
     steps.print();
     println!("  in {} s\n\n{} passed, {} failed", started.elapsed().as_secs(), counts.passed, counts.failed);
@@ -66,6 +81,16 @@ fn prepare() -> anyhow::Result<String> {
     })?;
     runtime.shutdown_timeout(Duration::from_secs(5));
     Ok(String::new())
+}
+
+/// The names of all integration tests of the workspace.
+fn integration_tests() -> anyhow::Result<BTreeSet<String>> {
+    let output = cargo(&["metadata", "--format-version", "1", "--locked", "--no-deps"]).output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
+    let targets = packages.iter().filter_map(|package| package["targets"].as_array()).flatten();
+    let tests = targets.filter(|target| target["kind"] == serde_json::json!(["test"]));
+    Ok(tests.filter_map(|target| Some(target["name"].as_str()?.to_owned())).collect())
 }
 
 fn cargo_test(selection: &[&str], tests: &[&str]) -> anyhow::Result<(bool, Counts)> {
@@ -100,6 +125,12 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tests_that_run_together_are_among_all_tests() {
+        let tests = integration_tests().unwrap();
+        assert!(tests.contains(CLIENTS) && tests.len() > 5, "{tests:?}");
+    }
 
     #[test]
     fn counts_are_summed_over_cargos_lines() {
