@@ -28,8 +28,8 @@ mod tls;
 
 pub use admin::{
     Admin, AdminError, Attempt, BrokerInfo, ClusterAdmin, ClusterDescription, ConfigChange, ConfigResource,
-    DynamicConfigs, EligibleLeaders, LogDir, LogSpan, PartitionError, PartitionInfo, PartitionOutcome, ProbeError,
-    QuorumLeader, ReassignmentChange, ReplicaSize, RunningReassignment, TopicInfo, TopicOutcome,
+    DynamicConfigs, EligibleLeaders, LogDir, LogSpan, PartitionError, PartitionInfo, PartitionOutcome,
+    ProbeError, QuorumLeader, ReassignmentChange, ReplicaSize, RunningReassignment, TopicInfo, TopicOutcome,
     TopicPartition, TopicPartitions, TopicSpec, probe,
 };
 pub use connection::{Connection, ConnectionError};

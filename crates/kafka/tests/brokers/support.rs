@@ -15,6 +15,7 @@ use kafka_protocol::{
 };
 use rdkafka::{
     ClientConfig,
+    error::{KafkaError, RDKafkaErrorCode},
     producer::{FutureProducer, FutureRecord},
 };
 use std::{future::Future, time::Duration};
@@ -70,12 +71,19 @@ impl Writer {
         Ok(Self(config.create()?))
     }
 
-    /// Writes one record and returns its offset.
+    /// Writes one record and returns its offset. Waits for a partition of which not every broker has heard.
     pub async fn write(&self, topic: &str, partition: i32, key: &[u8], value: Option<&[u8]>) -> Result<i64> {
-        let mut record = FutureRecord::to(topic).partition(partition).key(key);
-        record.payload = value;
-        let delivery = self.0.send(record, EVENTUALLY).await.map_err(|(error, _)| error)?;
-        Ok(delivery.offset)
+        let unheard_of =
+            |error: &KafkaError| error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition);
+        let written = wait_until("the partition to be known", EVENTUALLY, || async {
+            let mut record = FutureRecord::to(topic).partition(partition).key(key);
+            record.payload = value;
+            match self.0.send(record, EVENTUALLY).await {
+                Err((error, _)) if unheard_of(&error) => None,
+                sent => Some(sent.map(|delivery| delivery.offset).map_err(|(error, _)| error)),
+            }
+        });
+        Ok(written.await??)
     }
 }
 
