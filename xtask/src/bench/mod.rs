@@ -3,6 +3,7 @@
 mod beside;
 mod doctor;
 mod engine;
+mod execution;
 mod fleet;
 mod latency;
 mod page;
@@ -51,6 +52,8 @@ enum Part {
     Fleet,
     /// Plans for replica moves, in time, memory and quality
     Planner,
+    /// Moves carried out, beside Kafka's own tool
+    Execution,
 }
 
 /// Measures and prints.
@@ -93,6 +96,9 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     }
     if wanted(Part::Detection) {
         sections.push(latency::measure(&programs, arguments.runs).await?);
+    }
+    if wanted(Part::Execution) {
+        sections.push(execution::measure(&programs).await?);
     }
     for section in &sections {
         println!("{}", section.markdown());
