@@ -4,14 +4,18 @@
 //! prints what it saw.
 
 mod faults;
+mod history;
 mod install;
 mod load;
+mod processes;
 mod remove;
+mod tools;
 mod watch;
 mod world;
 
+use std::cell::RefCell;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use doctorkafka_testbed::{Node, kafka_image};
@@ -32,6 +36,9 @@ pub struct Arguments {
     /// When a scenario fails, keep the node until Ctrl-C, to look at it
     #[arg(long)]
     keep: bool,
+    /// Of what follows the installation, only scenarios with this in their names; may be given several times
+    #[arg(long, value_name = "WORDS")]
+    only: Vec<String>,
 }
 
 /// Runs the scenarios.
@@ -56,12 +63,17 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if !arguments.no_build {
         node_tests()?;
     }
+    let day = Day { only: arguments.only, phases: RefCell::default() };
     let outcome = runtime.block_on(async {
         tokio::select! {
-            outcome = scenarios(&kafka, &archives, arguments.keep) => outcome,
+            outcome = scenarios(&kafka, &archives, arguments.keep, &day) => outcome,
             _ = tokio::signal::ctrl_c() => bail!("ended by Ctrl-C; the node has gone"),
         }
     });
+    println!("\n=== phases");
+    for (name, took) in day.phases.borrow().iter() {
+        println!("  {:>4} s  {name}", took.as_secs());
+    }
     println!("\nin {} s", started.elapsed().as_secs());
     outcome
 }
@@ -73,7 +85,7 @@ fn node_tests() -> Result<()> {
     succeed(&mut cargo(&[package.as_slice(), &tests].concat()))
 }
 
-async fn scenarios(kafka: &Path, archives: &Path, keep: bool) -> Result<()> {
+async fn scenarios(kafka: &Path, archives: &Path, keep: bool, day: &Day) -> Result<()> {
     let begun = Instant::now();
     println!("\n=== a node");
     let world = World::start().await?;
@@ -82,7 +94,8 @@ async fn scenarios(kafka: &Path, archives: &Path, keep: bool) -> Result<()> {
         world.load(&program.archive(archives)).await?;
     }
     println!("  ready with images after {} s", begun.elapsed().as_secs());
-    let outcome = all(&world).await;
+    day.phases.borrow_mut().push(("a node with images", begun.elapsed()));
+    let outcome = day.pass(&world).await;
     if let Err(error) = &outcome {
         println!("\nFAILED: {error:#}\n{}", world.describe().await);
         if keep {
@@ -93,21 +106,47 @@ async fn scenarios(kafka: &Path, archives: &Path, keep: bool) -> Result<()> {
     outcome
 }
 
-/// In the order of a user's day.
-async fn all(world: &World) -> Result<()> {
-    step("the chart installs two operators under Pod Security restricted", install::chart(world)).await?;
-    step("three Kafka pods without a sidecar are a cluster", install::kafka(world)).await?;
-    step("pods that are labelled and restarted are three healthy brokers", watch::healthy(world)).await?;
-    step("each sidecar takes less than 15 MB", load::sidecars_are_small(world)).await?;
-    step("a broker at its CPU limit reports 100 % of it, its neighbours little", load::cpu(world)).await?;
-    step("a broker whose pod is deleted", faults::pod_deleted(world)).await?;
-    step("uninstalling leaves nothing behind, and the namespace can be deleted", remove::all(world)).await
+/// A user's day, and how long its parts took.
+struct Day {
+    only: Vec<String>,
+    phases: RefCell<Vec<(&'static str, Duration)>>,
 }
 
-async fn step(name: &str, scenario: impl Future<Output = Result<()>>) -> Result<()> {
-    println!("\n=== {name}");
-    let begun = Instant::now();
-    scenario.await.with_context(|| format!("{name}, after {} s", begun.elapsed().as_secs()))?;
-    println!("  ok, {} s", begun.elapsed().as_secs());
-    Ok(())
+impl Day {
+    async fn pass(&self, world: &World) -> Result<()> {
+        self.always("the chart installs two operators under Pod Security restricted", install::chart(world))
+            .await?;
+        self.always("three Kafka pods without a sidecar are a cluster", install::kafka(world)).await?;
+        self.always("pods that are labelled and restarted are three healthy brokers", watch::healthy(world))
+            .await?;
+        let history = world.watch(world::KAFKA, world::POLICY)?;
+        let seen = &history;
+        self.step("each sidecar takes less than 15 MB", load::sidecars_are_small(world)).await?;
+        self.step("a broker at its CPU limit reports 100 % of it, its neighbours little", load::cpu(world))
+            .await?;
+        self.step("a broker whose process is killed", faults::process_killed(world, seen)).await?;
+        self.step("a broker whose container runs out of memory", faults::out_of_memory(world, seen)).await?;
+        self.step("a broker whose pod is deleted", faults::pod_deleted(world, seen)).await?;
+        self.step("a broker whose pod is evicted from a cordoned node", faults::drained(world, seen)).await?;
+        self.step("a broker whose volume fills up", faults::volume_full(world, seen)).await?;
+        drop(history);
+        self.step("a namespace with a policy can always be deleted", remove::namespaces(world)).await?;
+        self.always("uninstalling leaves nothing behind", remove::all(world)).await
+    }
+
+    /// A scenario that others do without.
+    async fn step(&self, name: &'static str, scenario: impl Future<Output = Result<()>>) -> Result<()> {
+        let wanted = self.only.is_empty() || self.only.iter().any(|words| name.contains(words.as_str()));
+        if wanted { self.always(name, scenario).await } else { Ok(()) }
+    }
+
+    async fn always(&self, name: &'static str, scenario: impl Future<Output = Result<()>>) -> Result<()> {
+        println!("\n=== {name}");
+        let begun = Instant::now();
+        let outcome = scenario.await;
+        self.phases.borrow_mut().push((name, begun.elapsed()));
+        outcome.with_context(|| format!("{name}, after {} s", begun.elapsed().as_secs()))?;
+        println!("  ok, {} s", begun.elapsed().as_secs());
+        Ok(())
+    }
 }

@@ -9,6 +9,10 @@ use serde_json::json;
 use super::world::{DOCTOR, KAFKA, World};
 use crate::steps::root;
 
+/// The volume of broker 2: memory, of a size that a file fills in a second.
+pub const SMALL_VOLUME_MEGABYTES: u32 = 400;
+const SMALL_VOLUME_OF: &str = "data-kafka-2";
+
 const KAFKA_STARTS_WITHIN: Duration = Duration::from_secs(420);
 /// A share of a processor that three brokers and this machine's other work leave to each.
 pub const CPU_LIMIT: &str = "600m";
@@ -37,7 +41,7 @@ pub async fn chart(world: &World) -> Result<()> {
 
 /// `deploy/examples/kafka.yaml`, on volumes of the node, at first without the label that asks for a sidecar.
 pub async fn kafka(world: &World) -> Result<()> {
-    volumes(world).await?;
+    volumes(world, KAFKA, 3).await?;
     let without_label: String =
         manifests()?.lines().filter(|line| !line.contains(INJECT)).map(|l| format!("{l}\n")).collect();
     world.apply(&without_label).await?;
@@ -76,20 +80,28 @@ pub async fn rolled_out(world: &World) -> Result<()> {
 }
 
 /// Folders of the node as volumes. There is nobody who would make them when they are asked for.
-async fn volumes(world: &World) -> Result<()> {
-    for number in 0..3 {
-        let folder = world.folder()?.join(format!("volume-{number}"));
+async fn volumes(world: &World, prefix: &str, number: usize) -> Result<()> {
+    for number in 0..number {
+        let name = format!("{prefix}-{number}");
+        let folder = world.folder()?.join(&name);
         std::fs::create_dir(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         // The kubelet gives such volumes no group.
         std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o777))?;
-        let volume = json!({
-            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": format!("volume-{number}") },
+        let mut volume = json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": name },
             "spec": {
                 "capacity": { "storage": "2Gi" },
                 "accessModes": ["ReadWriteOnce"],
                 "hostPath": { "path": folder, "type": "Directory" },
             },
         });
+        if prefix == KAFKA {
+            let claim = format!("data-kafka-{number}");
+            volume["spec"]["claimRef"] = json!({ "namespace": KAFKA, "name": claim });
+            if claim == SMALL_VOLUME_OF {
+                world.mount_memory(&folder, SMALL_VOLUME_MEGABYTES).await?;
+            }
+        }
         world.apply(&volume.to_string()).await?;
     }
     Ok(())

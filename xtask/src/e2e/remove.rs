@@ -1,16 +1,62 @@
 //! The doctor leaves.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 
-use super::world::{DOCTOR, KAFKA, POLICY, World};
+use super::world::{DOCTOR, KAFKA, World};
 
+/// The namespace of a policy without a Kafka.
+const NOWHERE: &str = "nowhere";
 const GONE_WITHIN: Duration = Duration::from_secs(120);
+/// Three brokers that all go at once do not hand over, so that each may take the 60 s that its pod is given.
+const NAMESPACE_WITHIN: Duration = Duration::from_secs(150);
+
+/// A namespace with a policy is deleted while the doctor runs: with its brokers, and where there never was a Kafka.
+pub async fn namespaces(world: &World) -> Result<()> {
+    let nowhere = ["namespace", "policy"].map(|kind| match kind {
+        "namespace" => json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NOWHERE } }),
+        _ => json!({
+            "apiVersion": "doctorkafka.dev/v1alpha1", "kind": "KafkaHealthPolicy",
+            "metadata": { "name": NOWHERE, "namespace": NOWHERE },
+            "spec": { "kafka": { "bootstrapServers": "nowhere.invalid:9092" } },
+        }),
+    });
+    for object in &nowhere {
+        world.apply(&object.to_string()).await?;
+    }
+    let watched = world.until("the policy without a Kafka to have a status", GONE_WITHIN, || async {
+        let policy = world.json(&["get", "kafkahealth", NOWHERE, "--namespace", NOWHERE]).await?;
+        let conditions = policy["status"]["conditions"].as_array().is_some_and(|all| !all.is_empty());
+        Ok(if conditions { Ok(()) } else { Err(policy["status"].to_string()) })
+    });
+    watched.await?;
+    for (namespace, what) in [(NOWHERE, "no Kafka can be reached"), (KAFKA, "three brokers run")] {
+        let begun = Instant::now();
+        world.kubectl(&["delete", "namespace", namespace, "--wait=false"]).await?;
+        world
+            .until(&format!("namespace {namespace} to be gone"), NAMESPACE_WITHIN, || async {
+                let found = ["get", "namespace", namespace, "--ignore-not-found", "--output=json"];
+                let found = world.kubectl(&found).await?;
+                Ok(if found.is_empty() { Ok(()) } else { Err(found) })
+            })
+            .await?;
+        println!(
+            "  namespace {namespace}, in which {what}, is gone with its policy after {} s",
+            begun.elapsed().as_secs()
+        );
+    }
+    Ok(())
+}
 
 /// Uninstalls, looks through every kind of object, deletes the namespace of a policy that nobody watches any more.
 pub async fn all(world: &World) -> Result<()> {
+    let operators = "--selector=app.kubernetes.io/component=operator";
+    let logs = world.kubectl(&["logs", operators, "--namespace", DOCTOR, "--tail=-1"]).await?;
+    let refused = logs.lines().find(|line| line.contains("orbidden") && !line.contains("being terminated"));
+    ensure!(refused.is_none(), "a permission is missing: {}", refused.unwrap_or_default());
     world.helm(&["uninstall", DOCTOR, "--namespace", DOCTOR, "--wait", "--timeout=120s"]).await?;
     world
         .until("nothing of the doctor's to be left", GONE_WITHIN, || async {
@@ -18,10 +64,13 @@ pub async fn all(world: &World) -> Result<()> {
             Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
         })
         .await?;
-    let policy = world.json(&["get", "kafkahealth", POLICY, "--namespace", KAFKA]).await?;
-    ensure!(policy["metadata"]["finalizers"].is_null(), "a finalizer is left on the policy");
-    world.kubectl(&["delete", "namespace", KAFKA, "--wait=true", "--timeout=180s"]).await?;
-    println!("  no object is left but the CRDs; namespace {KAFKA} with its policy is gone");
+    let policies = world.json(&["get", "kafkahealth", "--all-namespaces"]).await?;
+    for policy in policies["items"].as_array().into_iter().flatten() {
+        ensure!(policy["metadata"]["finalizers"].is_null(), "a finalizer is left on a policy: {policy}");
+    }
+    let delete = ["delete", "namespace", KAFKA, "--ignore-not-found", "--wait=true", "--timeout=180s"];
+    world.kubectl(&delete).await?;
+    println!("  no object is left but the CRDs; no policy has a finalizer");
     Ok(())
 }
 
@@ -41,10 +90,7 @@ async fn left(world: &World) -> Result<BTreeSet<String>> {
         // The API server's own, of the two kinds.
         "apiservice.apiregistration.k8s.io/",
     ];
-    let is_left = |name: &&str| {
-        name.contains("doctorkafka")
-            && !name.starts_with("pod/kafka-")
-            && !stays.iter().any(|kind| name.starts_with(kind))
-    };
+    let is_left =
+        |name: &&str| name.contains("doctorkafka") && !stays.iter().any(|kind| name.starts_with(kind));
     Ok(objects.lines().filter(is_left).map(str::to_owned).collect())
 }

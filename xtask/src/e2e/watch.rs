@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::install::{indented, manifests, rolled_out};
-use super::world::{KAFKA, POLICY, World};
+use super::world::{Broker, KAFKA, POLICY, World};
 use crate::steps::root;
 
 /// From the last restart to three known brokers.
-const KNOWN_WITHIN: Duration = Duration::from_secs(90);
+const KNOWN_WITHIN: Duration = Duration::from_secs(150);
 
 /// The policy, then the label, by which the pods are replaced one after the other.
 pub async fn healthy(world: &World) -> Result<()> {
@@ -19,10 +19,10 @@ pub async fn healthy(world: &World) -> Result<()> {
     world.apply(&policy).await?;
     world.apply(&manifests()?).await?;
     rolled_out(world).await?;
-    all_healthy(world).await?;
+    let brokers = all_healthy(world).await?;
     let table = world.kubectl(&["get", "kafkahealth", "--namespace", KAFKA]).await?;
     println!("{}", indented(&table));
-    for broker in world.brokers().await? {
+    for broker in brokers {
         println!("  {broker}");
         let id = broker.id;
         ensure!(broker.pod == Some(format!("kafka-{id}")), "broker {id} has the wrong pod: {broker}");
@@ -32,15 +32,14 @@ pub async fn healthy(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Three brokers, all healthy, measured and known by their pods.
-pub async fn all_healthy(world: &World) -> Result<()> {
+/// Waits for three brokers, all healthy, measured and known by their pods.
+pub async fn all_healthy(world: &World) -> Result<Vec<Broker>> {
     world
         .until("three healthy brokers", KNOWN_WITHIN, || async {
             let brokers = world.brokers().await?;
-            let well =
-                |b: &super::world::Broker| b.state == "Healthy" && b.cpu_percent.is_some() && b.pod.is_some();
+            let well = |b: &Broker| b.state == "Healthy" && b.cpu_percent.is_some() && b.pod.is_some();
             let shown = || brokers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            Ok(if brokers.len() == 3 && brokers.iter().all(well) { Ok(()) } else { Err(shown()) })
+            Ok(if brokers.len() == 3 && brokers.iter().all(well) { Ok(brokers) } else { Err(shown()) })
         })
         .await
 }

@@ -11,6 +11,8 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use super::history::History;
+
 /// The namespace and release of the doctor.
 pub const DOCTOR: &str = "doctorkafka";
 /// The namespace of Kafka, as in the examples.
@@ -19,6 +21,7 @@ pub const KAFKA: &str = "kafka";
 pub const POLICY: &str = "demo";
 
 const COMMAND_WITHIN: Duration = Duration::from_secs(240);
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Every look starts a kubectl, which takes a tenth of a second of the processor that the brokers share.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -40,6 +43,14 @@ pub struct Broker {
     pub message: Option<String>,
     #[serde(default)]
     pub cpu_percent: Option<i32>,
+}
+
+impl Broker {
+    /// Whether both say the same of one broker, its figures left aside.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let said = |b: &Self| (b.id, b.state.clone(), b.reason.clone(), b.message.clone());
+        said(self) == said(other)
+    }
 }
 
 impl std::fmt::Display for Broker {
@@ -71,6 +82,32 @@ impl World {
     /// The administrator's.
     pub fn kubeconfig(&self) -> PathBuf {
         self.node.kubeconfig()
+    }
+
+    /// The name of its one node.
+    pub fn node_name(&self) -> &'static str {
+        self.node.name()
+    }
+
+    /// Watches a policy's status from now on.
+    pub fn watch(&self, namespace: &str, policy: &str) -> Result<History> {
+        History::of(&self.node, namespace, policy)
+    }
+
+    /// Mounts memory on a folder of the node's.
+    pub async fn mount_memory(&self, folder: &Path, megabytes: u32) -> Result<()> {
+        self.node.mount_memory(folder, megabytes).await
+    }
+
+    /// What a pod answers to `GET` on a port; this machine reaches pods by their addresses.
+    pub async fn get(&self, address: &str, port: u16, path: &str) -> Result<String> {
+        let url = format!("http://{address}:{port}{path}");
+        let asked = tokio::task::spawn_blocking(move || {
+            let config = ureq::Agent::config_builder().timeout_global(Some(ANSWER_WITHIN)).build();
+            let answer = ureq::Agent::from(config).get(&url).call();
+            answer.and_then(|mut answer| answer.body_mut().read_to_string()).with_context(|| url)
+        });
+        asked.await.context("a task that asked a pod ended")?
     }
 
     /// A folder that goes with the node, for volumes.
@@ -119,9 +156,14 @@ impl World {
         output(helm, &format!("helm {}", arguments.join(" "))).await
     }
 
-    /// The brokers in the policy's status, by id; none while there is no status.
+    /// The brokers in the example policy's status, by id; none while there is no status.
     pub async fn brokers(&self) -> Result<Vec<Broker>> {
-        let policy = self.json(&["get", "kafkahealth", POLICY, "--namespace", KAFKA]).await?;
+        self.brokers_of(KAFKA, POLICY).await
+    }
+
+    /// The same of another policy.
+    pub async fn brokers_of(&self, namespace: &str, policy: &str) -> Result<Vec<Broker>> {
+        let policy = self.json(&["get", "kafkahealth", policy, "--namespace", namespace]).await?;
         match policy.pointer("/status/brokers") {
             Some(brokers) => Deserialize::deserialize(brokers).context("a status that is not understood"),
             None => Ok(Vec::new()),
@@ -160,7 +202,11 @@ impl World {
         ];
         for look in looks {
             let seen = self.kubectl(look).await.unwrap_or_else(|error| format!("{error:#}"));
-            text.push_str(&format!("--- kubectl {}\n{seen}\n", look.join(" ")));
+            text.push_str(&format!("--- kubectl {}\n", look.join(" ")));
+            // Kafka names all of its partitions in one line.
+            for line in seen.lines() {
+                text.extend(line.chars().take(400).chain(['\n']));
+            }
         }
         text.push_str(&self.node.logs());
         text

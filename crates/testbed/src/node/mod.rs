@@ -30,6 +30,8 @@ const API_SERVER_WITHIN: Duration = Duration::from_secs(180);
 const NODE_WITHIN: Duration = Duration::from_secs(180);
 /// How long a file of some hundred megabytes may take to be loaded.
 const LOAD_WITHIN: Duration = Duration::from_secs(300);
+/// How long a mount may take.
+const MOUNT_WITHIN: Duration = Duration::from_secs(10);
 
 /// A running node: API server, controllers, scheduler, kubelet, containerd, kube-proxy and DNS, all real, at versions
 /// of our own. Up to four run beside each other on one machine; each has its own subnets, reachable from the machine.
@@ -152,6 +154,24 @@ impl Node {
     /// The file is no such archive, or containerd does not take it within 5 minutes.
     pub async fn load_image(&self, archive: &Path) -> Result<()> {
         load_image(&self.parts.containerd, &self.containerd_socket(), archive).await
+    }
+
+    /// Mounts memory of this size as a volume for pods, on a folder that is there. Only the node sees it, and it goes with
+    /// the node.
+    ///
+    /// # Errors
+    /// The folder is not there, or the kernel refuses.
+    pub async fn mount_memory(&self, folder: &Path, megabytes: u32) -> Result<()> {
+        let mut mount = Command::new("nsenter");
+        mount.arg(format!("--mount=/proc/{}/ns/mnt", self.pods.pid())).args(["mount", "-t", "tmpfs"]);
+        mount.arg("-o").arg(format!("size={megabytes}m,mode=1777")).arg("doctorkafka").arg(folder);
+        let context = || format!("memory cannot be mounted on {}", folder.display());
+        let output = tokio::time::timeout(MOUNT_WITHIN, mount.kill_on_drop(true).output()).await;
+        let output = output.with_context(context)?.with_context(context)?;
+        if !output.status.success() {
+            bail!("{}: {}", context(), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
     }
 
     /// Whether all of its programs run.
