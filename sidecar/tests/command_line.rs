@@ -78,9 +78,15 @@ fn a_file_that_cannot_be_used_is_named_with_its_flag() {
     assert_eq!(output.status.code(), Some(1));
     let text = said(&output);
     assert!(text.contains("--tls-ca: cannot read /no/such/ca.crt: No such file"), "{text}");
-    let output = sidecar(&[&basis[..], &["--sasl-mechanism=PLAIN"]].concat());
-    assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("--sasl-username"), "{}", said(&output));
+    for (given, lacks) in [
+        (vec!["--sasl-mechanism=PLAIN"], "--sasl-password-file"),
+        (vec!["--sasl-mechanism=PLAIN", "--sasl-password-file=password"], "--sasl-username"),
+        (vec!["--sasl-mechanism=OAUTHBEARER"], "--sasl-token-file"),
+    ] {
+        let output = sidecar(&[&basis[..], &given].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said(&output).contains(lacks), "{}", said(&output));
+    }
 }
 
 #[test]

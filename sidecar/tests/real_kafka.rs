@@ -195,7 +195,11 @@ async fn goes_away_and_comes_back(kafka: &KafkaCluster, sidecar: &Process, liste
     })
     .await?;
     assert!(lost >= 20.0);
-    assert_eq!(get(format!("http://{listen}/healthz")).await?, "ok\n", "the sidecar itself is well");
+    let health = get(format!("http://{listen}/healthz")).await?;
+    assert!(
+        health.starts_with("ok, but no report was acknowledged for"),
+        "the sidecar itself is well: {health}"
+    );
     let published = figure(&get(page.clone()).await?, "doctorkafka_sidecar_reports_total")? as u64;
 
     kafka.start(1).await?;

@@ -25,7 +25,8 @@ async fn three_brokers_live_through_everything() -> Result<()> {
     assert_eq!(kafka.bootstrap().split(',').count(), 3);
     kafka.create_topic("orders", 6, 3).await?;
     assert_eq!(lists(&kafka, &kafka.bootstrap()).await?, ["orders"]);
-    let refused = kafka.create_topic("orders", 6, 3).await.unwrap_err();
+    kafka.create_topic("orders", 6, 3).await.context("it is there as it should be")?;
+    let refused = kafka.create_topic("orders", 5, 3).await.unwrap_err();
     assert!(refused.to_string().contains("already exists"), "{refused}");
 
     // kill -9: fenced by the controller after its session of 9 s; back with the same port and data

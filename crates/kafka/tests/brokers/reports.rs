@@ -257,10 +257,12 @@ async fn another_topic_of_the_same_name_is_read_from_its_start(
         assert_eq!(offset + 1, i64::try_from(sequence)?, "the new topic starts at 0");
     }
     seen.until("the reports of the new topic", events, |seen| {
-        seen.sequences.get(&2).is_some_and(|sequences| sequences == &[1, 2, 3, 4, 5])
+        seen.sequences.get(&2).is_some_and(|sequences| sequences.starts_with(&[1, 2, 3, 4, 5]))
     })
     .await?;
-    assert_eq!(seen.assigned.last(), Some(&(vec![0, 1, 2], true)));
+    // A broker that lags behind may still show the old topic, whose partitions are read by name all the same.
+    let is_new = |seen: &Seen| seen.assigned.last() == Some(&(vec![0, 1, 2], true));
+    seen.until("the new topic to be known", events, is_new).await?;
     assert_eq!(seen.reports.last().context("a report")?.broker_id, BrokerId(3));
     Ok(())
 }
