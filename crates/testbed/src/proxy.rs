@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,11 +44,13 @@ struct Open {
     connections: CancellationToken,
 }
 
-/// How long each direction takes; read anew for every chunk.
+/// How long each direction takes, read anew for every chunk; and a count of the bytes.
 #[derive(Debug, Clone)]
 struct Delays {
     to_target: watch::Sender<Duration>,
     to_client: watch::Sender<Duration>,
+    /// What was carried in both directions together.
+    carried: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -65,6 +68,7 @@ impl Proxy {
             delays: Delays {
                 to_target: watch::Sender::new(Duration::ZERO),
                 to_client: watch::Sender::new(Duration::ZERO),
+                carried: Arc::default(),
             },
             open: Mutex::new(None),
         };
@@ -132,6 +136,11 @@ impl Proxy {
     /// Delays what clients receive only.
     pub fn delay_to_client(&self, delay: Duration) {
         self.delays.to_client.send_replace(delay);
+    }
+
+    /// Bytes that came from clients and from the target since the start, TCP and IP headers not counted.
+    pub fn carried(&self) -> u64 {
+        self.delays.carried.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
@@ -205,8 +214,8 @@ async fn carry_both(
         () = cut.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
         both = async {
             tokio::try_join!(
-                carry(from_client, to_server, delays.to_target.subscribe()),
-                carry(from_server, to_client, delays.to_client.subscribe()),
+                carry(from_client, to_server, delays.to_target.subscribe(), &delays.carried),
+                carry(from_server, to_client, delays.to_client.subscribe(), &delays.carried),
             )
         } => both.map(|((), ())| ()),
     };
@@ -222,12 +231,14 @@ async fn carry(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     delay: watch::Receiver<Duration>,
+    carried: &AtomicU64,
 ) -> io::Result<()> {
     let (send, mut receive) = mpsc::channel::<(Instant, Vec<u8>)>(IN_FLIGHT);
     let read = async move {
         let mut buffer = vec![0; CHUNK];
         loop {
             let length = from.read(&mut buffer).await?;
+            carried.fetch_add(length as u64, Ordering::Relaxed);
             let due = Instant::now() + *delay.borrow();
             let chunk = buffer.get(..length).unwrap_or_default().to_vec();
             if send.send((due, chunk)).await.is_err() || length == 0 {

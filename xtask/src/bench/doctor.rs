@@ -19,11 +19,23 @@ impl Doctor {
     /// # Errors
     /// It cannot be started.
     pub fn start(programs: &Programs, bootstrap: &str, folder: &Path) -> anyhow::Result<Self> {
-        let file = folder.join("policy.yaml");
-        policy::write(&file, "bench", None, bootstrap)?;
+        policy::write(&folder.join("policy.yaml"), "bench", None, bootstrap)?;
+        Self::spawn(programs, folder)
+    }
+
+    /// Starts it with this policy, which goes into `policy.yaml` of `folder` and may be changed there.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_with(programs: &Programs, policy: &str, folder: &Path) -> anyhow::Result<Self> {
+        std::fs::write(folder.join("policy.yaml"), policy)?;
+        Self::spawn(programs, folder)
+    }
+
+    fn spawn(programs: &Programs, folder: &Path) -> anyhow::Result<Self> {
         let api = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(&programs.operator);
-        command.arg("standalone").arg("--policy").arg(file);
+        command.arg("standalone").arg("--policy").arg(folder.join("policy.yaml"));
         command.args(["--api-listen", &api, "--dashboard-listen", "off"]);
         // What is set for the terminal is not meant for it.
         command.env_remove("KAFKA_BROKERS");

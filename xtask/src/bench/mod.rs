@@ -6,6 +6,8 @@ mod engine;
 mod execution;
 mod fleet;
 mod latency;
+mod live;
+mod looking;
 mod page;
 mod planner;
 mod programs;
@@ -29,6 +31,9 @@ pub struct Arguments {
     /// Runs of each kind of fault
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=200))]
     runs: u32,
+    /// Minutes in which a hot broker must not be treated again
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60))]
+    settled: u64,
     /// Simulated brokers for the operator
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=2_000))]
     brokers: u16,
@@ -54,6 +59,10 @@ enum Part {
     Planner,
     /// Moves carried out, beside Kafka's own tool
     Execution,
+    /// Reading the loads of all partitions, and planning for a large cluster
+    Looking,
+    /// A hot and a lost broker of a real cluster, beside a peer's figures; only when named, for it takes long
+    Live,
 }
 
 /// Measures and prints.
@@ -80,11 +89,14 @@ fn again_optimized() -> anyhow::Result<()> {
 
 async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
-    let programs = programs::Programs::build().await?;
     let mut sections = Vec::new();
     if wanted(Part::Engine) {
         sections.push(engine::measure()?);
     }
+    if wanted(Part::Looking) {
+        sections.push(looking::measure().await?);
+    }
+    let programs = programs::Programs::build().await?;
     if wanted(Part::Planner) {
         sections.push(planner::measure(&programs, arguments.instances.as_deref()).await?);
     }
@@ -99,6 +111,10 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     }
     if wanted(Part::Execution) {
         sections.push(execution::measure(&programs).await?);
+    }
+    // A quarter of an hour for one run: only when it is asked for.
+    if arguments.only.contains(&Part::Live) {
+        sections.push(live::measure(&programs, Duration::from_secs(60 * arguments.settled)).await?);
     }
     for section in &sections {
         println!("{}", section.markdown());

@@ -55,6 +55,12 @@ pub fn machine() -> String {
     format!("{cores} cores of {}", model.trim_start_matches([' ', '\t', ':']))
 }
 
+/// What else the machine had to do, by the kernel's load average; as much as the figures are worth.
+pub fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!("load average of the last minutes {}", text.split(' ').take(3).collect::<Vec<_>>().join(", "))
+}
+
 /// Puts sections into the page.
 ///
 /// # Errors

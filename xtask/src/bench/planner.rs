@@ -1,7 +1,7 @@
 //! Plans for replica moves: how long they take, how much memory, and what they are worth, beside a peer's figures.
 
 use super::{
-    page::{Section, machine, median_and_max},
+    page::{Section, load_average, machine, median_and_max},
     programs::Programs,
 };
 use anyhow::{Context, ensure};
@@ -17,6 +17,9 @@ const RUNS: usize = 9;
 
 /// Brokers and partitions of the generated clusters, each partition with three replicas, one broker dead.
 const GENERATED: [(u32, u32); 3] = [(40, 16_700), (215, 166_700), (215, 933_400)];
+
+/// The same of the cluster whose planning shows what the program itself has resident.
+const NOTHING: (u32, u32) = (10, 10);
 
 /// What Cruise Control's analyzer needed for the same instance with its hard goals: seconds (warm median), replicas moved,
 /// MB moved, MB of heap; and the balance that its default goals reach. Measured beforehand on an equal machine with commit
@@ -43,23 +46,28 @@ pub async fn measure(programs: &Programs, folder: Option<&Path>) -> anyhow::Resu
         std::fs::write(&path, generate(brokers, partitions))?;
         files.push(path);
     }
+    let nothing = scratch.path().join("nothing.jsonl");
+    std::fs::write(&nothing, generate(NOTHING.0, NOTHING.1))?;
+    let idle = resident(programs, &nothing, "repair").await?;
     let mut rows = Vec::new();
     for path in files {
         eprintln!("planning {}", path.display());
         let instance = read_instance(&path)?;
         for (name, remedy) in [("repair", Remedy::Repair), ("balance", Remedy::Balance)] {
-            rows.push(row(programs, &path, &instance, name, &remedy).await?);
+            rows.push(row(programs, &path, &instance, name, &remedy, idle).await?);
         }
     }
     Ok(Section {
         title: "Planner",
         how: format!(
-            "{}, one thread. Time from the parsed instance to the plan, {RUNS} runs; memory is the most that a whole `doctorkafka-operator \
-             plan` had resident, reading and writing included. Balance is the busiest living broker over the average, after the plan: CPU / \
+            "{}, one thread; {}. Time from the parsed instance to the plan, {RUNS} runs; memory is the most that a whole `doctorkafka-operator \
+             plan` had resident, reading and writing included, and what that is beyond the {idle:.1} MB that it has for a \
+             cluster of ten partitions: the latter is what compares with heap. Balance is the busiest living broker over the average, after the plan: CPU / \
              network in / network out / disk / replicas / leaders. Cruise Control's figures are those of its hard goals (warm \
              median, peak heap) and the balance of its default goals, measured beforehand on an equal machine and not in this \
              run. The two solve different problems: its goals are many and general, this planner knows four remedies.",
-            machine()
+            machine(),
+            load_average(),
         ),
         columns: vec![
             "instance",
@@ -67,6 +75,7 @@ pub async fn measure(programs: &Programs, folder: Option<&Path>) -> anyhow::Resu
             "median, ms",
             "slowest, ms",
             "resident, MB",
+            "of that for the instance and its plan",
             "replicas, MB moved",
             "balance",
             "Cruise Control: ms; replicas, MB moved; heap, MB",
@@ -82,6 +91,7 @@ async fn row(
     instance: &Instance,
     name: &str,
     remedy: &Remedy,
+    idle: f64,
 ) -> anyhow::Result<Vec<String>> {
     let mut times = Vec::with_capacity(RUNS);
     let mut told = None;
@@ -93,13 +103,15 @@ async fn row(
     }
     let ((moves, megabytes), balance) = told.context("at least one run")?;
     let (median, slowest) = median_and_max(&mut times);
+    let whole = resident(programs, path, name).await?;
     let peer = PEER.iter().find(|peer| peer.0 == instance.name);
     Ok(vec![
         if instance.name.is_empty() { path.display().to_string() } else { instance.name.clone() },
         name.to_owned(),
         format!("{median:.2}"),
         format!("{slowest:.2}"),
-        format!("{:.1}", resident(programs, path, name).await?),
+        format!("{whole:.1}"),
+        format!("{:.1}", whole - idle),
         format!("{moves}, {megabytes:.0}"),
         figures(&balance),
         peer.filter(|_| *remedy == Remedy::Repair)
