@@ -203,6 +203,6 @@ mod tests {
             candidates(7, Path::new("config/s.properties")),
             [PathBuf::from("/proc/7/cwd/config/s.properties")]
         );
-        assert_eq!(candidates(7, Path::new("/etc/s"))[0], PathBuf::from("/proc/7/root/etc/s"));
+        assert_eq!(candidates(7, Path::new("/etc/s"))[0], Path::new("/proc/7").join("root/etc/s"));
     }
 }

@@ -111,7 +111,7 @@ async fn row(
         format!("{median:.2}"),
         format!("{slowest:.2}"),
         format!("{whole:.1}"),
-        format!("{:.1}", whole - idle),
+        format!("{:.1}", (whole - idle).max(0.0)),
         format!("{moves}, {megabytes:.0}"),
         figures(&balance),
         peer.filter(|_| *remedy == Remedy::Repair)
