@@ -8,7 +8,7 @@ use crate::{
     injection,
 };
 use doctorkafka_diagnosis::{BrokerState, Reason};
-use doctorkafka_doctor::{DoctorReport, Role, SkipReason, TreatmentEnd};
+use doctorkafka_doctor::{DoctorReport, Role, SkipReason, TreatmentEnd, TreatmentView};
 use doctorkafka_wire::ActionKind;
 use jiff::Timestamp;
 use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
@@ -184,14 +184,14 @@ const METRICS: &[Metric] = &[
         help: "Partitions of the treatment that is being carried out, by whether they are as planned; 0 without one.",
         kind: Kind::Gauge,
         labels: &["policy", "progress"],
-        read: |scrape| scrape.each(progress),
+        read: |scrape| scrape.each(|report| progress(report, |it| (count(it.done), count(it.partitions)))),
     },
     Metric {
         name: "doctorkafka_treatment_bytes",
         help: "Bytes that the treatment under way copies, by whether they are copied; 0 without one.",
         kind: Kind::Gauge,
         labels: &["policy", "progress"],
-        read: |scrape| scrape.each(copied),
+        read: |scrape| scrape.each(|report| progress(report, |it| (it.bytes_done as f64, it.bytes as f64))),
     },
     Metric {
         name: "doctorkafka_treatment_seconds_left",
@@ -400,16 +400,10 @@ fn refusals(report: &DoctorReport) -> Vec<(&'static str, f64)> {
     rules.into_iter().collect()
 }
 
-fn progress(report: &DoctorReport) -> Vec<(&'static str, f64)> {
-    let (done, partitions) =
-        report.treatment.as_ref().map_or((0, 0), |treatment| (treatment.done, treatment.partitions));
-    vec![("done", count(done)), ("waiting", count(partitions.saturating_sub(done)))]
-}
-
-fn copied(report: &DoctorReport) -> Vec<(&'static str, f64)> {
-    let (done, bytes) =
-        report.treatment.as_ref().map_or((0, 0), |treatment| (treatment.bytes_done, treatment.bytes));
-    vec![("done", done as f64), ("waiting", bytes.saturating_sub(done) as f64)]
+/// What is done of a treatment and of how much, as two series.
+fn progress(report: &DoctorReport, of: impl Fn(&TreatmentView) -> (f64, f64)) -> Vec<(&'static str, f64)> {
+    let (done, all) = report.treatment.as_ref().map_or((0.0, 0.0), of);
+    vec![("done", done), ("waiting", (all - done).max(0.0))]
 }
 
 fn oldest_heartbeat(report: &DoctorReport, now: Timestamp) -> Option<f64> {

@@ -1,6 +1,6 @@
 //! How fast a running treatment may copy: as fast as was planned, and slower while the brokers that take part are strained.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use doctorkafka_api::Throttle;
 use doctorkafka_diagnosis::{BrokerState, Moment, Resource};
@@ -23,9 +23,11 @@ const LOWER_AFTER: Duration = Duration::from_secs(20);
 const RAISE_AFTER: Duration = Duration::from_secs(60);
 
 /// The rate of the treatment under way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Pace {
     digest: String,
+    /// Who takes part: of thousands of changes, found once.
+    brokers: BTreeSet<BrokerId>,
     rate: u64,
     since: Moment,
     at_ease_since: Option<Moment>,
@@ -51,11 +53,18 @@ impl EngineState {
             // Who takes over goes on as fast as the one before.
             let open = self.recovery.open().filter(|open| open.treatment().digest() == treatment.digest());
             let rate = open.and_then(OpenTreatment::rate).unwrap_or(most);
-            Pace { digest: treatment.digest().to_owned(), rate, since: now, at_ease_since: None }
+            let brokers = treatment.moves().flat_map(|change| change.from.iter().chain(&change.to).copied());
+            Pace {
+                digest: treatment.digest().to_owned(),
+                brokers: brokers.collect(),
+                rate,
+                since: now,
+                at_ease_since: None,
+            }
         };
-        let running = self.pace.as_ref().filter(|pace| pace.digest == treatment.digest());
-        let mut pace = running.cloned().unwrap_or_else(begun);
-        let load = self.load_of(treatment);
+        let running = self.pace.take().filter(|pace| pace.digest == treatment.digest());
+        let mut pace = running.unwrap_or_else(begun);
+        let load = self.load_of(&pace.brokers, treatment.cause().broker);
         pace.at_ease_since = pace.at_ease_since.or(Some(now)).filter(|_| load == Load::AtEase);
         let rate = match load {
             Load::Strained if now.since(pace.since) >= LOWER_AFTER => (pace.rate / 2).max(FLOOR),
@@ -76,9 +85,8 @@ impl EngineState {
         self.pace.as_ref().filter(|pace| pace.digest == treatment.digest()).map(|pace| pace.rate)
     }
 
-    /// The load of the broker that bears it worst.
-    fn load_of(&self, treatment: &Treatment) -> Load {
-        let brokers = treatment.moves().flat_map(|change| change.from.iter().chain(&change.to).copied());
+    /// The load of the broker that bears it worst; one of them may be `treated`.
+    fn load_of(&self, brokers: &BTreeSet<BrokerId>, treated: Option<BrokerId>) -> Load {
         let of = |id: BrokerId| {
             let diagnosis = self.diagnostician.diagnoses().get(&id);
             let overloaded = diagnosis.is_some_and(|it| {
@@ -86,7 +94,7 @@ impl EngineState {
                     && matches!(it.resource, Some(Resource::Cpu | Resource::Network))
             });
             // One that is being relieved is overloaded until it is, and not the sooner for going slowly.
-            if overloaded && treatment.cause().broker != Some(id) {
+            if overloaded && treated != Some(id) {
                 return Load::Strained;
             }
             let report = self.diagnostician.newest_report(id);
@@ -96,7 +104,7 @@ impl EngineState {
                 _ => Load::AtEase,
             }
         };
-        brokers.map(of).max().unwrap_or(Load::AtEase)
+        brokers.iter().copied().map(of).max().unwrap_or(Load::AtEase)
     }
 }
 
