@@ -278,7 +278,7 @@ impl Engine {
         while let Some(event) = self.term.as_mut().and_then(|term| term.events.try_recv().ok()) {
             self.hear_term(event);
         }
-        self.state.ended(therapy.task(), ended.as_ref(), self.clock.now());
+        self.state.ended(therapy.task(), ended.as_ref(), self.clock.now(), Timestamp::now());
         let policy = &self.state.policy().name;
         match ended {
             Some(Ended::Done { .. }) => info!(policy, "done: {}", therapy.sentence),
@@ -299,7 +299,7 @@ impl Engine {
         {
             let settings = &self.settings;
             let leave = (settings.authority.clone(), settings.mandate.clone());
-            let control = self.state.orders(task.treatment(), now);
+            let control = self.state.orders(task.treatment(), now, wall);
             self.state.begun(&task);
             let therapy =
                 Therapy::start(&settings.connection, term.step_log(), leave, author, task, control, now);
@@ -308,7 +308,7 @@ impl Engine {
         }
         if let Some(therapy) = &mut self.therapy {
             self.state.keep_pace(therapy.task().treatment(), now);
-            therapy.control(self.state.orders(therapy.task().treatment(), now));
+            therapy.control(self.state.orders(therapy.task().treatment(), now, wall));
             if let Some(progress) = therapy.worth_telling(now) {
                 info!(policy = self.state.policy().name, "under way: {}, {progress}", therapy.sentence);
             }

@@ -58,7 +58,11 @@ impl EngineState {
         self.sure_topics(now)?;
         let (proposed, by) = self
             .wanted()
-            .find(|(key, ..)| !self.is_paused(key, now) && self.reason_to_wait(now, wall, *key).is_none())
+            .find(|(key, ..)| {
+                !self.is_paused(key, now)
+                    && self.reason_to_wait(now, wall, *key).is_none()
+                    && self.gives_way(key.0, now, wall).is_none()
+            })
             .map(|(_, proposed, by)| (proposed, by))?;
         Some((Task::New(proposed.treatment.clone()), Author { approved_by: by, ..author }))
     }
@@ -86,17 +90,17 @@ impl EngineState {
     }
 
     /// A task has ended; `None` when it failed in itself. Of a treatment that is over, what is left is remembered.
-    pub fn ended(&mut self, task: &Task, how: Option<&Ended>, now: Moment) {
+    pub fn ended(&mut self, task: &Task, how: Option<&Ended>, now: Moment, wall: Timestamp) {
         self.distrust_topics(now + SETTLE);
         let cause = task.treatment().cause();
         let key = Remedy::named(&cause.reason).zip(cause.broker);
-        let wanted = self.control(task.treatment()).cancel.is_none();
+        let wanted = self.control(task.treatment(), now, wall).cancel.is_none();
         match (how, key) {
             (Some(Ended::Done { .. }), _) => {
                 self.outdated = Some((now + LAG, task.treatment().changes().to_vec()));
                 self.pauses.retain(|paused, _| Some(*paused) != key);
             }
-            // What people want stopped has not failed.
+            // What people want stopped, or what gave way, has not failed.
             (Some(Ended::GivenUp { .. }), _) if !wanted => {}
             (Some(Ended::GivenUp { .. } | Ended::Refused(_)), Some(key)) => self.pause(key, now),
             (Some(Ended::Swept { .. } | Ended::Fenced), _) => {}
@@ -130,7 +134,7 @@ impl EngineState {
     }
 
     /// What people want of a running treatment.
-    pub fn control(&self, treatment: &Treatment) -> Control {
+    pub(super) fn control(&self, treatment: &Treatment, now: Moment, wall: Timestamp) -> Control {
         let limits = self.policy.limits;
         let cancel = |reason| Control {
             limits,
@@ -143,6 +147,9 @@ impl EngineState {
         if let Some(needless) = remedy.zip(cause.broker).and_then(|(remedy, id)| self.is_needless(remedy, id))
         {
             return cancel(needless);
+        }
+        if let Some(reason) = remedy.and_then(|remedy| self.gives_way(remedy, now, wall)) {
+            return cancel(reason);
         }
         match mode {
             EffectiveMode::Paused => Control { limits, paused: true, ..Control::default() },
@@ -188,7 +195,7 @@ impl EngineState {
         self.pauses.insert(key, (failures, now + PAUSE * (1 << failures)));
     }
 
-    fn is_paused(&self, key: &Key, now: Moment) -> bool {
+    pub(super) fn is_paused(&self, key: &Key, now: Moment) -> bool {
         self.pauses.get(key).is_some_and(|(_, until)| now < *until)
     }
 

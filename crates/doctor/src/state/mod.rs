@@ -6,6 +6,7 @@
 //! together.
 
 mod carry_out;
+mod healing;
 mod intake;
 mod leadership;
 mod needs;

@@ -1,12 +1,9 @@
 //! What the cluster needs, by what is diagnosed and what people ask for.
 
-use std::time::Duration;
-
-use doctorkafka_diagnosis::{BrokerState, Moment, Reason, Resource};
+use doctorkafka_diagnosis::{BrokerState, Moment, Resource};
 use doctorkafka_kafka::TopicInfo;
 use doctorkafka_planner::{Refused, Rule};
 use doctorkafka_wire::BrokerId;
-use jiff::Timestamp;
 
 use super::{EngineState, intake::SeenTopics};
 use crate::remedy::{Remedy, demotion, offers::Key};
@@ -16,9 +13,6 @@ const EMPTY_BELOW: f64 = 0.5;
 
 /// Below so many replicas on the average, evenness is nothing to move data for.
 const WORTH_SPREADING: f64 = 4.0;
-
-/// Loads are read before the grace period of a lost broker is over, so that a plan can be made at its end.
-const LOOK_AHEAD: Duration = Duration::from_secs(60);
 
 /// Something that should be done.
 #[derive(Debug, Clone)]
@@ -33,37 +27,11 @@ pub(super) struct Need {
 }
 
 impl EngineState {
-    /// Notes since when each broker is gone: dead to the doctor and out of service to Kafka, without a break. What is not
-    /// known for a while is no break.
-    pub(super) fn notice_gone(&mut self, now: Moment, wall: Timestamp) {
-        let diagnoses = self.diagnostician.diagnoses();
-        self.gone.retain(|id, _| {
-            diagnoses.get(id).is_some_and(|diagnosis| {
-                matches!(diagnosis.state, BrokerState::Unhealthy | BrokerState::Unknown)
-            })
-        });
-        for (id, diagnosis) in diagnoses {
-            // One that hangs, or that Kafka alone does not hear of, has its data and may come back any moment; one that is
-            // restarted on purpose will.
-            let may_be =
-                !matches!(diagnosis.reason, Reason::Unresponsive | Reason::Fenced | Reason::RollingUpdate);
-            let unhealthy = diagnosis.state == BrokerState::Unhealthy;
-            if unhealthy && may_be && !self.in_service.contains(id) {
-                self.gone.entry(*id).or_insert((now, wall));
-            } else if unhealthy {
-                self.gone.remove(id);
-            }
-        }
-    }
-
     /// What the cluster needs, the most urgent first.
     pub(super) fn needs(&self, now: Moment) -> Vec<Need> {
         let Some(seen) = self.sure_topics(now) else { return Vec::new() };
         let holds = |id: &BrokerId| seen.tally.replicas.get(id).copied().unwrap_or_default();
-        let mut needs: Vec<Need> = Vec::new();
-        for (id, since) in self.gone.iter().filter(|(id, _)| self.is_gone(**id) && holds(id) > 0) {
-            needs.push(self.lost(*id, *since, holds(id), now));
-        }
+        let mut needs: Vec<Need> = self.lost_brokers(seen, now).collect();
         for id in self.policy.drain.iter().filter(|id| holds(id) > 0 && self.in_service.contains(id)) {
             let why = format!("the policy asks for broker {id} to be drained");
             needs.push(Need::of(Remedy::Drain, *id, why));
@@ -84,46 +52,6 @@ impl EngineState {
         }
         needs.sort_by_key(|need| need.key);
         needs
-    }
-
-    fn lost(&self, id: BrokerId, since: (Moment, Timestamp), replicas: usize, now: Moment) -> Need {
-        let grace = self.policy.heal_after;
-        let passed = now.since(since.0);
-        let what = self.diagnostician.diagnoses().get(&id).map(|diagnosis| diagnosis.message.clone());
-        let mut need = Need::of(
-            Remedy::BrokerFailure,
-            id,
-            format!("broker {id} is gone since {:.0}: {}", since.1, what.unwrap_or_default()),
-        );
-        need.wants_loads = passed + LOOK_AHEAD >= grace;
-        let platform = self.diagnostician.platform();
-        need.too_early = if passed < grace {
-            let until = since.1.checked_add(grace).unwrap_or(since.1);
-            Some(Refused {
-                rule: Rule::GracePeriod,
-                message: format!(
-                    "broker {id}: its {replicas} replicas are not made anew yet: it is gone since {:.0} and has to be for \
-                     {}; at {until:.0} they are, unless it returns",
-                    since.1,
-                    doctorkafka_api::Duration::from_secs(grace.as_secs())
-                ),
-            })
-        } else if platform.is_asked()
-            && !self.policy.drain.contains(&id)
-            && platform.will_not_return(id, now).is_none()
-        {
-            Some(Refused {
-                rule: Rule::MayReturn,
-                message: format!(
-                    "broker {id}: its {replicas} replicas are not made anew: it is gone since {:.0}, and its pod may come \
-                     back; lifted when its pod, node or volume is gone, or by draining the broker",
-                    since.1
-                ),
-            })
-        } else {
-            None
-        };
-        need
     }
 
     /// Overloaded brokers: leaderships where they help, or else replicas where those do.
@@ -187,13 +115,6 @@ impl EngineState {
         topic.internal || topic.name == own.metrics || topic.name == own.actions_log
     }
 
-    /// Whether a broker is gone at this moment.
-    pub(super) fn is_gone(&self, id: BrokerId) -> bool {
-        let unhealthy =
-            |id| self.diagnostician.diagnoses().get(id).is_some_and(|it| it.state == BrokerState::Unhealthy);
-        self.gone.contains_key(&id) && unhealthy(&id) && !self.in_service.contains(&id)
-    }
-
     /// Whether a broker may be given leaderships.
     pub(super) fn may_lead(&self, id: BrokerId) -> bool {
         let sick = self.diagnostician.diagnoses().get(&id).is_none_or(|diagnosis| {
@@ -210,7 +131,7 @@ impl EngineState {
 }
 
 impl Need {
-    fn of(remedy: Remedy, broker: BrokerId, why: String) -> Self {
+    pub(super) fn of(remedy: Remedy, broker: BrokerId, why: String) -> Self {
         let wants_loads = matches!(remedy, Remedy::Drain | Remedy::ReplicaRelief | Remedy::Refill);
         Self { key: (remedy, broker), why, too_early: None, wants_loads }
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use doctorkafka_diagnosis::{Moment, PlatformFacts, StandDown};
 use doctorkafka_planner::Rule;
 use doctorkafka_wire::BrokerId;
+use jiff::Timestamp;
 
 use super::EngineState;
 use crate::{
@@ -52,7 +53,7 @@ impl EngineState {
     }
 
     /// What people want of a running treatment, and whether others work on the cluster meanwhile.
-    pub fn orders(&self, treatment: &Treatment, now: Moment) -> Control {
+    pub fn orders(&self, treatment: &Treatment, now: Moment, wall: Timestamp) -> Control {
         let cause = treatment.cause();
         let key = Remedy::named(&cause.reason).zip(cause.broker);
         let too_many = || {
@@ -62,7 +63,7 @@ impl EngineState {
         };
         let forbidden = self.platform_forbids(key, now).or_else(too_many);
         let others = forbidden.map(|(rule, message)| format!("{}: {message}", rule.as_str()));
-        Control { others, rate: self.pace_of(treatment), ..self.control(treatment) }
+        Control { others, rate: self.pace_of(treatment), ..self.control(treatment, now, wall) }
     }
 
     /// What is told of the platform itself.

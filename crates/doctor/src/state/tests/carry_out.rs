@@ -88,7 +88,7 @@ fn what_did_not_begin_is_not_tried_again_at_once_and_more_and_more_seldom() {
     for (how, seconds) in
         [(&interrupted, 10), (&refused, 10), (&interrupted, 10), (&refused, 20), (&refused, 40)]
     {
-        world.state.ended(&task, Some(how), world.now);
+        world.state.ended(&task, Some(how), world.now, wall(world.now));
         world.seconds(seconds - 1, HOT);
         assert_eq!(due(&world), None, "{how:?} {seconds}");
         world.seconds(2, HOT);
@@ -101,7 +101,12 @@ fn topics_as_they_were_before_a_treatment_are_out_of_date() {
     let mut world = hot();
     let treatment = due(&world).unwrap();
     let before = world.topics.clone().unwrap();
-    world.state.ended(&Task::New(treatment.clone()), Some(&Ended::Done { owed: Vec::new() }), world.now);
+    world.state.ended(
+        &Task::New(treatment.clone()),
+        Some(&Ended::Done { owed: Vec::new() }),
+        world.now,
+        wall(world.now),
+    );
     let table = |topics: &Vec<TopicInfo>| crate::topics::TopicTable::from(topics.clone());
     assert!(world.state.are_outdated(&table(&before), world.now));
     assert!(
@@ -181,7 +186,7 @@ fn ends_of_treatments_are_counted_and_what_is_left_of_them_is_taken_away_later()
         [told(&relief, Outcome::Intended, world.now), borrowed, told(&relief, Outcome::Aborted, world.now)];
     world.state.stepped(&records);
     let given_up = Ended::GivenUp { outcome: Outcome::Aborted, why: String::new(), owed: vec![BrokerId(3)] };
-    world.state.ended(&task, Some(&given_up), world.now);
+    world.state.ended(&task, Some(&given_up), world.now, wall(world.now));
     let counters = world.shown().counters;
     assert_eq!(counters.treatments, BTreeMap::from([(TreatmentEnd::GivenUp, 1)]));
     assert_eq!(counters.throttles_left, 1);
@@ -198,11 +203,11 @@ fn ends_of_treatments_are_counted_and_what_is_left_of_them_is_taken_away_later()
     let task = sweep(&world).unwrap();
     world.state.begun(&task);
     assert_eq!(sweep(&world), None, "one at a time");
-    world.state.ended(&task, Some(&Ended::Interrupted(hold())), world.now);
+    world.state.ended(&task, Some(&Ended::Interrupted(hold())), world.now, wall(world.now));
     world.seconds(11, HOT);
     let task = sweep(&world).unwrap();
     world.state.begun(&task);
-    world.state.ended(&task, Some(&Ended::Swept { left: vec![] }), world.now);
+    world.state.ended(&task, Some(&Ended::Swept { left: vec![] }), world.now, wall(world.now));
     assert_eq!((sweep(&world), world.shown().counters.throttles_left), (None, 0));
 
     // A new leader looks once more, for a call of the old one may have come late.

@@ -3,6 +3,7 @@
 mod alerts;
 mod carry_out;
 mod cruise_control;
+mod healing;
 mod large;
 mod leadership;
 mod moves;

@@ -81,10 +81,13 @@ fn what_a_lost_broker_held_is_made_anew() {
         assert_eq!(kept, 2, "{change:?}");
     }
     // It comes back while that is being done.
-    assert_eq!(world.state.control(&heal).cancel, None);
+    assert_eq!(world.state.control(&heal, world.now, wall(world.now)).cancel, None);
     world.fenced.clear();
     world.seconds(5, CALM);
-    assert_eq!(world.state.control(&heal).cancel.unwrap().reason, "broker 5 is back");
+    assert_eq!(
+        world.state.control(&heal, world.now, wall(world.now)).cancel.unwrap().reason,
+        "broker 5 is back"
+    );
     assert_eq!(due(&world), None);
 }
 

@@ -178,15 +178,18 @@ fn what_is_only_recommended_is_never_begun() {
 fn a_treatment_whose_cause_has_gone_is_stopped() {
     let mut world = demoting(EffectiveMode::Auto);
     let demotion = due(&world).unwrap();
-    assert_eq!(world.state.control(&demotion).cancel, None);
+    assert_eq!(world.state.control(&demotion, world.now, wall(world.now)).cancel, None);
     demote(&mut world, EffectiveMode::Auto, &[]);
-    let cancel = world.state.control(&demotion).cancel.unwrap();
+    let cancel = world.state.control(&demotion, world.now, wall(world.now)).cancel.unwrap();
     assert!(!cancel.restore && cancel.reason.contains("broker 1"), "{cancel:?}");
     demote(&mut world, EffectiveMode::Approve, &[1]);
     decide(&mut world, demotion.digest(), false);
-    assert_eq!(world.state.control(&demotion).cancel.unwrap().reason, "rejected by ann");
+    assert_eq!(
+        world.state.control(&demotion, world.now, wall(world.now)).cancel.unwrap().reason,
+        "rejected by ann"
+    );
     demote(&mut world, EffectiveMode::Recommend, &[1]);
-    assert!(world.state.control(&demotion).cancel.is_some());
+    assert!(world.state.control(&demotion, world.now, wall(world.now)).cancel.is_some());
 }
 
 /// A world whose broker 3 dies.

@@ -28,7 +28,7 @@ fn copying(world: &mut World, treatment: &Treatment, seconds: u32, cpus: &[f64])
         world.seconds(1, cpus);
         let before = world.state.pace_of(treatment);
         world.state.keep_pace(treatment, world.now);
-        let rate = world.state.orders(treatment, world.now).rate;
+        let rate = world.state.orders(treatment, world.now, wall(world.now)).rate;
         if rate != before {
             rates.push((second, rate.unwrap()));
         }

@@ -75,9 +75,9 @@ fn nothing_is_begun_while_others_work_on_the_cluster_and_what_runs_waits() {
     assert!(due(&world).is_none() && is_refused(&mut world, "RollingUpdate"));
     told(&mut world, &facts(), 3, HOT);
     let Some(Task::New(relief)) = due(&world) else { panic!("nothing is due after the roll") };
-    assert_eq!(world.state.orders(&relief, world.now).others, None);
+    assert_eq!(world.state.orders(&relief, world.now, wall(world.now)).others, None);
     told(&mut world, &rolling(), 1, HOT);
-    let others = world.state.orders(&relief, world.now).others.unwrap();
+    let others = world.state.orders(&relief, world.now, wall(world.now)).others.unwrap();
     assert!(others.starts_with("RollingUpdate: StrimziPodSet kafka is being rolled"), "{others}");
 }
 

@@ -112,13 +112,13 @@ fn a_roll_that_never_brings_its_broker_back_does_not_forbid_to_heal_it() {
     minutes(&mut world, &stuck, 3);
     let heal = due(&world).unwrap_or_else(|| panic!("{:?}", world.shown().refusals));
     assert_eq!(heal.cause().reason, "BrokerFailure");
-    assert_eq!(world.state.orders(&heal, world.now).others, None, "nor to go on");
+    assert_eq!(world.state.orders(&heal, world.now, wall(world.now)).others, None, "nor to go on");
     // Whoever else works on the cluster is heeded all the same.
     let rebalance = Workload::KafkaRebalance { name: "all".into(), state: "Rebalancing".into() };
     stuck.workloads.push(rebalance);
     minutes(&mut world, &stuck, 1);
     assert_eq!((due(&world), refusals(&mut world)), (None, vec!["KafkaRebalance"]));
-    let others = world.state.orders(&heal, world.now).others.unwrap();
+    let others = world.state.orders(&heal, world.now, wall(world.now)).others.unwrap();
     assert!(others.starts_with("KafkaRebalance"), "{others}");
 }
 
@@ -177,10 +177,10 @@ fn what_is_down_in_two_racks_is_no_broker_that_is_ill() {
 fn a_treatment_that_runs_waits_when_too_many_are_down() {
     let (mut world, _) = losing(|_, _| {});
     let heal = due(&world).unwrap();
-    assert_eq!(world.state.orders(&heal, world.now).others, None);
+    assert_eq!(world.state.orders(&heal, world.now, wall(world.now)).others, None);
     world.fenced = vec![4, 5];
     world.seconds(20, &[30.0, 30.0, 30.0, f64::NAN, f64::NAN]);
-    let others = world.state.orders(&heal, world.now).others.unwrap();
+    let others = world.state.orders(&heal, world.now, wall(world.now)).others.unwrap();
     assert!(others.starts_with("TooManyUnhealthy"), "{others}");
 }
 
@@ -349,7 +349,7 @@ fn loads_from_before_a_treatment_are_nothing_to_plan_on() {
     let heal = due(&world).unwrap();
     let hold = Hold { rule: ExecutionRule::Drift, message: String::new() };
     world.state.begun(&Task::New(heal.clone()));
-    world.state.ended(&Task::New(heal), Some(&Ended::Interrupted(hold)), world.now);
+    world.state.ended(&Task::New(heal), Some(&Ended::Interrupted(hold)), world.now, wall(world.now));
     world.seconds(12, WITHOUT_5);
     assert_eq!((due(&world), refusals(&mut world)), (None, vec!["StaleData"]));
     see(&mut world, &cluster);
