@@ -54,11 +54,13 @@ pub enum Rule {
     NoHeir,
     /// What can be moved would not help enough to matter.
     TooLittleGain,
+    /// What the broker is owed would make it hot again.
+    WouldOverload,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::TooManyOverloaded,
         Self::TooManyUnhealthy,
         Self::StaleData,
@@ -78,6 +80,7 @@ impl Rule {
         Self::MayReturn,
         Self::NoHeir,
         Self::TooLittleGain,
+        Self::WouldOverload,
     ];
 
     /// The name in conditions, metrics and records.
@@ -102,6 +105,7 @@ impl Rule {
             Self::MayReturn => "MayReturn",
             Self::NoHeir => "NoHeir",
             Self::TooLittleGain => "TooLittleGain",
+            Self::WouldOverload => "WouldOverload",
         }
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use doctorkafka_diagnosis::{BrokerState, Moment, Resource};
 use doctorkafka_planner::{NodeState, Refused, Remedy as Plan, Rule};
-use doctorkafka_wire::BrokerId;
+use doctorkafka_wire::{BrokerId, PartitionChange};
 
 use super::{EngineState, intake::SeenTopics, needs::Need};
 use crate::{
+    execute::Treatment,
     load::{BrokerFacts, LoadLimits, Measured},
     loans,
     remedy::{
@@ -51,7 +52,9 @@ impl EngineState {
             }
             Remedy::LeadershipReturn => {
                 self.healing_first(broker, seen)?;
-                self.loans.give_back(broker, &seen.topics).ok_or_else(nothing)?
+                let back = self.loans.give_back(broker, &seen.topics).ok_or_else(nothing)?;
+                self.can_bear(broker, &back, seen)?;
+                back
             }
             _ => {
                 let (changes, stuck) = demotion::demote(broker, &seen.topics, |heir| self.may_lead(heir));
@@ -66,6 +69,32 @@ impl EngineState {
             }
         };
         Ok((treatment, Vec::new()))
+    }
+
+    /// Whether a broker stays well with the leaderships that it is given back: each is taken to bring what one leadership
+    /// costs the broker that leads it now. Otherwise it would be hot again, relieved again, and so on.
+    fn can_bear(&self, broker: BrokerId, back: &Treatment, seen: &SeenTopics) -> Result<(), Refused> {
+        for resource in [Resource::Cpu, Resource::Network] {
+            let percent = |id| resource.percent(self.diagnostician.newest_report(id)?);
+            let Some(load) = percent(broker) else { continue };
+            let cost = |change: &PartitionChange| {
+                let leader = seen.topics.partition(&change.topic, change.partition)?.leader?;
+                let leads = seen.tally.leaders.get(&leader).copied().unwrap_or(1);
+                percent(leader).filter(|_| leader != broker).map(|load| load / leads as f64)
+            };
+            let after = load + back.changes().iter().filter_map(cost).sum::<f64>();
+            let limit = resource.threshold(&self.policy.detection).recovered_below;
+            if after >= limit {
+                let message = format!(
+                    "broker {broker}: the {} leaderships that it is owed would bring its {} from {load:.0}% to {after:.0}%, and \
+                     {limit:.0}% is where it counts as recovered; lifted when the load is lower",
+                    back.changes().len(),
+                    resource.title()
+                );
+                return Err(Refused { rule: Rule::WouldOverload, message });
+            }
+        }
+        Ok(())
     }
 
     fn topics_to_plan_on(&self, broker: BrokerId, now: Moment) -> Result<&SeenTopics, Refused> {

@@ -64,6 +64,32 @@ fn in_auto_a_hot_broker_is_relieved_and_gets_back_what_it_led() {
 }
 
 #[test]
+fn what_would_make_it_hot_again_is_not_given_back() {
+    let mut world = hot();
+    let relief = due(&world).unwrap();
+    for outcome in [Outcome::Intended, Outcome::Done] {
+        world.state.stepped(&[told(&relief, outcome, world.now)]);
+    }
+    let mut topic = orders();
+    for change in relief.changes() {
+        let partition = &mut topic.partitions[usize::try_from(change.partition).unwrap()];
+        (partition.leader, partition.replicas) = (Some(change.to[0]), change.to.clone());
+    }
+    world.topics = Some(vec![topic]);
+    // The same traffic as before, which it bears because others lead a part of it.
+    let relieved: &[f64] = &[65.0, 45.0, 45.0];
+    world.seconds(200, relieved);
+    assert_eq!(due(&world), None);
+    let shown = world.shown();
+    let refusal = shown.refusals.iter().find(|refusal| refusal.rule == "WouldOverload").unwrap();
+    assert!(refusal.message.contains("CPU usage from 65% to 8"), "{}", refusal.message);
+    assert_eq!(shown.brokers[0].state, BrokerState::Healthy);
+    // Less traffic.
+    world.seconds(20, &[40.0, 30.0, 30.0]);
+    assert_eq!(due(&world).unwrap().cause().reason, "LeadershipReturn");
+}
+
+#[test]
 fn without_auto_nothing_is_due() {
     for mode in
         [EffectiveMode::Observe, EffectiveMode::Recommend, EffectiveMode::Approve, EffectiveMode::Paused]
