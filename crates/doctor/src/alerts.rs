@@ -13,6 +13,8 @@ use doctorkafka_wire::{
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::witness::{FOUND_AT, Sighting};
+
 /// Name of the rule in the evidence of a `REFUSED` record.
 const RULE: &str = "rule";
 
@@ -220,6 +222,27 @@ impl Alerts {
         }
         self.reconcile_gone(diagnoses, room, &mut drafts);
         drafts
+    }
+
+    /// The record for a change that was seen while another led, unless the log says the same. Nobody is to be woken for
+    /// what is over.
+    pub fn tell_late(&mut self, seen: Sighting) -> Option<Draft> {
+        let open = self.brokers.get(&seen.broker).map(|alert| alert.kind);
+        match seen.kind {
+            ActionKind::Recovered => {
+                open?;
+                self.brokers.remove(&seen.broker);
+            }
+            kind if open == Some(kind) => return None,
+            kind => self.open(seen.broker, kind, seen.at, Some(seen.reason.as_str())),
+        }
+        let message =
+            format!("{}; found {:.0}, and told late because the leader was lost", seen.message, seen.at);
+        let mut draft = Draft::new(seen.kind, Severity::Info, Some(seen.broker), message);
+        draft.evidence = seen.evidence;
+        draft.evidence.insert(REASON.into(), json!(seen.reason.as_str()));
+        draft.evidence.insert(FOUND_AT.into(), json!(seen.at));
+        Some(draft)
     }
 
     /// The record for a treatment that would help a broker, unless it has been told for this alert.

@@ -2,7 +2,10 @@
 
 use doctorkafka_wire::ActionRecord;
 
-use crate::{alerts::Alerts, decisions::Intake, execute::Recovery, loans::Loans, remedy::offers::Proposals};
+use crate::{
+    alerts::Alerts, decisions::Intake, execute::Recovery, loans::Loans, remedy::offers::Proposals,
+    witness::Told,
+};
 
 /// What the log says.
 #[derive(Debug, Default)]
@@ -17,6 +20,8 @@ pub(crate) struct Ledger {
     pub proposals: Proposals,
     /// What people have decided about it.
     pub votes: Intake,
+    /// Which changes of brokers it tells.
+    pub told: Told,
 }
 
 impl Ledger {
@@ -27,5 +32,6 @@ impl Ledger {
         self.loans.apply(record);
         self.proposals.apply(record);
         self.votes.apply(offset, record);
+        self.told.apply(record);
     }
 }

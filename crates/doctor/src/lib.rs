@@ -4,7 +4,7 @@
 //! one, so that the operator's Kubernetes mode and its standalone mode are two thin adapters over the same engine.
 //!
 //! In the order of the data's way: `observe` looks at the cluster, `state` takes in what was seen and concludes, with
-//! `alerts` (what the actions log lacks), `advice` (what would help) and `view` (what is told); `term` writes the log
+//! `alerts` (what the actions log lacks, also of what only a `witness` has seen), `advice` (what would help) and `view` (what is told); `term` writes the log
 //! while this instance leads; `engine` wires the tasks. [`execute`] carries a treatment out, as a `therapy` beside the
 //! engine, as does `planning` what takes longer than a step, and `loans` knows what is to be given back. `ledger` is what the log says of all this.
 
@@ -28,6 +28,7 @@ mod term;
 mod therapy;
 mod topics;
 mod view;
+mod witness;
 
 pub use authority::Authority;
 pub use decisions::{Vote, refused_decision};

@@ -54,11 +54,12 @@ impl EngineState {
     pub fn hear_term(&mut self, event: TermEvent) {
         match event {
             TermEvent::Opened(ledger) => {
-                let Ledger { alerts, recovery, loans, proposals, votes } = *ledger;
+                let Ledger { alerts, recovery, loans, proposals, votes, told } = *ledger;
                 // A call of an older leader may have come after the end of its treatment.
                 self.unswept = recovery.ended().map(|ended| (ended.clone(), ended.owed().clone())).collect();
                 (self.recovery, self.loans, self.proposals) = (recovery, loans, proposals);
                 self.votes = votes;
+                self.taken_over = Some(told);
                 (self.hold_off, self.outdated) = (None, None);
                 self.pauses.clear();
                 self.offers.clear();
@@ -67,7 +68,6 @@ impl EngineState {
                 let epoch = alerts.epoch.saturating_add(1);
                 self.alerts = alerts;
                 self.alerts.epoch = epoch;
-                self.to_announce = true;
                 self.set_role(Role::Leading { epoch });
             }
             TermEvent::Stepped(records) => self.stepped(&records),

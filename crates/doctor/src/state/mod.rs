@@ -43,6 +43,7 @@ use crate::{
     proposals::Decisions,
     remedy::offers::{Key, Offer, Proposals},
     report::{Advice, Counters, KafkaView, Refusal, Role, TreatmentView},
+    witness::{Told, Witness},
 };
 use intake::SeenTopics;
 use planning::Asked;
@@ -111,8 +112,10 @@ pub(crate) struct EngineState {
     pauses: BTreeMap<Key, (u32, Moment)>,
     /// What the last treatment has changed. Until this moment, topics that are as before it are out of date.
     outdated: Option<(Moment, Vec<PartitionChange>)>,
-    /// The log does not yet say that this doctor leads.
-    to_announce: bool,
+    /// What the log said when this doctor took it over, which it does not yet say itself.
+    taken_over: Option<Told>,
+    /// What this doctor has seen, leader or not.
+    witness: Witness,
     actions: VecDeque<ActionRecord>,
     /// The newest actions as they are shown; `None` when there are newer ones.
     shown_actions: Option<Arc<[ActionRecord]>>,
@@ -164,7 +167,8 @@ impl EngineState {
             pace: None,
             pauses: BTreeMap::new(),
             outdated: None,
-            to_announce: false,
+            taken_over: None,
+            witness: Witness::default(),
             actions: VecDeque::new(),
             shown_actions: None,
             standings: BTreeMap::new(),
@@ -198,9 +202,11 @@ impl EngineState {
         self.notice_gone(now, wall);
         let mut drafts = Vec::new();
         if let (Role::Leading { epoch }, true) = (&self.role, room > 0) {
-            if std::mem::take(&mut self.to_announce) {
+            if let Some(told) = self.taken_over.take() {
                 let message = format!("this doctor leads, epoch {epoch}");
                 drafts.push(Draft::new(ActionKind::LeaderStarted, Severity::Info, None, message));
+                let lacking = self.witness.lacking(&told, wall).into_iter().take(room - drafts.len());
+                drafts.extend(lacking.filter_map(|seen| self.alerts.tell_late(seen)));
             }
             let left = room - drafts.len();
             let still_above = |broker, reason: &str| {
@@ -246,6 +252,9 @@ impl EngineState {
                     "{}",
                     diagnosis.message
                 );
+            }
+            if same_state.is_none() {
+                self.witness.see(*id, diagnosis, wall);
             }
             self.standings.insert(*id, (diagnosis.state, diagnosis.reason, since));
             changed = true;

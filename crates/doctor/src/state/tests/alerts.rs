@@ -37,6 +37,28 @@ fn what_came_up_while_nobody_led_is_told_by_the_next_leader() {
 }
 
 #[test]
+fn what_only_a_stand_by_has_seen_is_told_when_it_takes_over() {
+    let mut world = World::new();
+    world.seconds(10, HOT);
+    world.seconds(20, CALM);
+    // The leader was lost with both records.
+    world.open(&[]);
+    let told = world.step();
+    assert_eq!(kinds(&told), [STARTED, ALERT, RECOVERED]);
+    let alert = &told[1];
+    assert!(alert.message.starts_with("CPU usage 95% > 80%; found 2023-"), "{}", alert.message);
+    assert_eq!(alert.severity, doctorkafka_wire::Severity::Info, "it is over");
+    assert_eq!(alert.evidence["reason"], "CpuAbove");
+    let found: Timestamp = alert.evidence["foundAt"].as_str().unwrap().parse().unwrap();
+    assert!(found < wall(world.now) - Duration::from_secs(20) && alert.time == wall(world.now));
+    // It is told once, also by who has seen it too and takes over from this one.
+    let log = world.written.clone();
+    world.state.hear_term(TermEvent::Broken);
+    world.open(&log);
+    assert_eq!(kinds(&world.step()), [STARTED]);
+}
+
+#[test]
 fn a_new_leader_repeats_nothing_that_the_log_says() {
     let mut first = World::leading();
     first.seconds(20, HOT);
