@@ -1,7 +1,7 @@
 //! Planning moves of data. For a large cluster that takes longer than a step of the engine may, so everything that it needs
 //! is taken along, and whoever has the time does it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use doctorkafka_api::Throttle;
 use doctorkafka_diagnosis::{Moment, Resource};
@@ -30,6 +30,8 @@ pub(crate) struct PlanJob {
     /// What is short on the broker to relieve.
     pub resource: Option<Resource>,
     pub brokers: Vec<BrokerFacts>,
+    /// Brokers that are given replicas only when no other can take any.
+    pub last_resort: BTreeSet<BrokerId>,
     pub limits: LoadLimits,
     pub loads: LoadModel,
     pub topics: TopicTable,
@@ -56,7 +58,23 @@ impl PlanJob {
     }
 
     /// Plans.
-    pub fn run(self) -> Planned {
+    pub fn run(mut self) -> Planned {
+        let planned = self.plan();
+        if self.last_resort.is_empty()
+            || !matches!(&planned, Err(refused) if refused.rule == Rule::NoEligibleTarget)
+        {
+            return planned;
+        }
+        let hot: Vec<String> = self.last_resort.iter().map(ToString::to_string).collect();
+        let hot = hot.join(", ");
+        self.why = format!("{}; broker {hot} is overloaded, and no other can take what is left", self.why);
+        for facts in &mut self.brokers {
+            facts.takes |= self.last_resort.contains(&facts.id);
+        }
+        self.plan()
+    }
+
+    fn plan(&self) -> Planned {
         let (remedy, broker) = self.key;
         let modelled = self.loads.instance(self.now, &self.brokers, &self.limits)?;
         let unknown = |rule, what: String| Refused { rule, message: format!("broker {broker}: {what}") };

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use doctorkafka_diagnosis::{BrokerFacts, ClusterFacts, Intake, Moment, Registration};
 use doctorkafka_kafka::{ClusterDescription, LogEvent, MetricsEvent, QuorumLeader, partition_for};
+use doctorkafka_planner::Rule;
 use doctorkafka_wire::{ActionRecord, BrokerId};
 
 use super::EngineState;
@@ -79,6 +80,9 @@ impl EngineState {
                 // Another cluster may answer under the policy's addresses.
                 if self.cluster_id().is_none_or(|ours| ours == snapshot.cluster_id()) {
                     self.loads.see(*snapshot);
+                    // What could not be planned for want of them can be now.
+                    self.unplanned.retain(|_, (_, refused)| refused.rule != Rule::StaleData);
+                    self.advised = None;
                 }
             }
             Sight::Mark { partition, mark } => self.diagnostician.mark(partition, mark),

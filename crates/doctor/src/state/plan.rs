@@ -145,6 +145,11 @@ impl EngineState {
             what,
             resource,
             brokers: self.broker_facts(now, (remedy == Remedy::BrokerFailure).then_some(broker), full),
+            last_resort: if remedy == Remedy::BrokerFailure {
+                self.last_resort(now)
+            } else {
+                BTreeSet::new()
+            },
             limits,
             loads: self.loads.clone(),
             topics: seen.topics.clone(),
@@ -184,6 +189,23 @@ impl EngineState {
     /// Whether a broker may be given replicas.
     pub(super) fn may_take(&self, id: BrokerId) -> bool {
         self.in_service.contains(&id) && self.is_healthy(id) && !self.policy.drain.contains(&id)
+    }
+
+    /// Overloaded brokers that are fit otherwise. A lost broker's work makes others hot, and as long as replicas are missing
+    /// none of them is relieved: where they are all that is left, healing would wait for relief, and relief for healing.
+    fn last_resort(&self, now: Moment) -> BTreeSet<BrokerId> {
+        let unfit = self.diagnostician.platform().unfit_destinations(now);
+        let stale = self.stale_brokers(now);
+        let fit = |id: &BrokerId| self.may_heal(*id) && !unfit.contains_key(id) && !stale.contains(id);
+        self.in_service.iter().copied().filter(fit).collect()
+    }
+
+    /// Whether an overloaded broker may be given what a lost one held, if need be.
+    pub(super) fn may_heal(&self, id: BrokerId) -> bool {
+        let state = self.diagnostician.diagnoses().get(&id).map(|diagnosis| diagnosis.state);
+        state == Some(BrokerState::Overloaded)
+            && self.in_service.contains(&id)
+            && !self.policy.drain.contains(&id)
     }
 
     /// The rules of planning that may be broken only after something was planned.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use doctorkafka_api::EffectiveMode;
 use doctorkafka_diagnosis::Moment;
 use doctorkafka_planner::{Refused, Rule};
-use doctorkafka_wire::{ActionKind, BrokerId, Outcome, Severity};
+use doctorkafka_wire::{ActionKind, BrokerId, Outcome, PartitionChange, Severity};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -179,6 +179,11 @@ impl EngineState {
     pub(super) fn misfit(&self, treatment: &Treatment, now: Moment) -> Option<String> {
         let seen = self.sure_topics(now)?;
         let unfit = self.diagnostician.platform().unfit_destinations(now);
+        let gets = |change: &PartitionChange| change.to.iter().find(|id| !change.from.contains(id)).copied();
+        // What goes to hot brokers goes to no other: it was planned so, as the last resort.
+        let heals = treatment.cause().reason == Remedy::BrokerFailure.as_str();
+        let resorts = heals && treatment.moves().filter_map(gets).all(|id| !self.may_take(id));
+        let fit = |id| self.may_take(id) || (resorts && self.may_heal(id));
         for change in treatment.changes() {
             let name = format!("{}-{}", change.topic, change.partition);
             let here = seen.topics.partition(&change.topic, change.partition);
@@ -186,7 +191,7 @@ impl EngineState {
                 return Some(format!("expired: {name} has changed since it was planned"));
             }
             let mut added = change.to.iter().filter(|id| !change.from.contains(id));
-            if let Some(id) = added.find(|id| !self.may_take(**id) || unfit.contains_key(id)) {
+            if let Some(id) = added.find(|id| !fit(**id) || unfit.contains_key(id)) {
                 return Some(format!(
                     "expired: {name} was to go to broker {id}, which is not fit to take it now"
                 ));

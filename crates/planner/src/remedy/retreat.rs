@@ -14,8 +14,9 @@ impl Planner<'_> {
             for partition in &changed {
                 let mut holders = self.placement.replicas(*partition).iter();
                 let does_harm = self.placement.is_changed(*partition)
-                    && (holders.any(|at| self.is_worse(&legal, (*at).into()))
-                        || self.loses_racks(*partition));
+                    && (holders.any(|at| {
+                        self.burdens(*partition, (*at).into()) && self.is_worse(&legal, (*at).into())
+                    }) || self.loses_racks(*partition));
                 if does_harm {
                     self.placement.restore(*partition);
                     went_home = true;
@@ -31,6 +32,15 @@ impl Planner<'_> {
     /// as if the others brought the racks that are missing.
     fn loses_racks(&self, partition: usize) -> bool {
         self.single && self.placement.racks(partition) < self.placement.racks_before(partition)
+    }
+
+    /// Whether the broker has more to do with the partition than before. What others brought it is theirs to take back.
+    fn burdens(&self, partition: usize, broker: usize) -> bool {
+        let slots = self.placement.instance.slots(partition);
+        let (first, before) = (slots.start, &self.placement.instance.holders()[slots]);
+        let leads = self.placement.at(first) == broker;
+        let led = before.first().is_some_and(|held| usize::from(*held) == broker);
+        !before.iter().any(|held| usize::from(*held) == broker) || (leads && !led)
     }
 
     /// Whether the plan brought the broker above a limit, or further above it.

@@ -231,6 +231,30 @@ fn a_broker_that_is_hot_is_given_no_replicas() {
 }
 
 #[test]
+fn a_hot_broker_is_given_what_no_other_can_take() {
+    const HOT_1: &[f64] = &[95.0, 30.0, 30.0, 30.0, f64::NAN];
+    let (mut world, mut cluster) = losing(|_, cluster| {
+        for full in [2, 3, 4] {
+            cluster.use_otherwise(full, 78_000_000);
+        }
+    });
+    assert_eq!(targets(&world), [1], "what a broker with room can take");
+    // The others have it already, or no room.
+    world.seconds(10, HOT_1);
+    see(&mut world, &cluster);
+    world.seconds(12, HOT_1);
+    let heal = due(&world).unwrap_or_else(|| panic!("{:?}", world.state.refusals));
+    assert_eq!(targets(&world), [1]);
+    let cause = &heal.cause().message;
+    assert!(cause.ends_with("broker 1 is overloaded, and no other can take what is left"), "{cause}");
+    // As soon as another can, it does.
+    cluster.use_otherwise(2, 0);
+    see(&mut world, &cluster);
+    world.seconds(12, HOT_1);
+    assert_eq!(targets(&world), [2]);
+}
+
+#[test]
 fn a_broker_that_is_to_be_drained_is_given_no_replicas() {
     let drain = |world: &mut World, _: &mut Cluster| {
         world.state.set_policy(Arc::new(Policy { drain: [BrokerId(1)].into(), ..acting() }));
