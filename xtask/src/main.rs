@@ -4,6 +4,7 @@
 mod bench;
 mod check;
 mod cluster;
+mod compose;
 mod demo;
 mod e2e;
 mod r#gen;
@@ -40,6 +41,8 @@ enum Task {
     Cluster(cluster::Arguments),
     /// Make the images of operator and sidecar, with Docker, Podman, or neither
     Images(images::Arguments),
+    /// Try docker-compose.yml: up, spikes, a broker killed, the leader killed, down, on a Docker engine of its own (root)
+    Compose(compose::Arguments),
     /// Try the whole product on a real Kubernetes node with real Kafka pods (root)
     E2e(e2e::Arguments),
     /// Measure: the sidecar beside a broker, detection latency, the diagnosis engine, the operator with many brokers
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Task::Testbed(arguments) => testbed::run(arguments),
         Task::Cluster(arguments) => cluster::run(arguments),
         Task::Images(arguments) => images::run(arguments),
+        Task::Compose(arguments) => compose::run(arguments),
         Task::E2e(arguments) => e2e::run(arguments),
         Task::Bench(arguments) => bench::run(arguments),
         Task::Screenshots(arguments) => demo::screenshots::run(arguments),

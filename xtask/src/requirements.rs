@@ -77,7 +77,7 @@ pub const PROMTOOL: Requirement = Requirement {
 pub const FOR_TESTS: [Requirement; 7] = [JAVA, MAVEN, GO, CHROMIUM, CHROMEDRIVER, PROMETHEUS, PROMTOOL];
 
 /// Makes the node's network.
-const IP: Requirement = Requirement {
+pub const IP: Requirement = Requirement {
     program: "ip",
     purpose: "make a network for the Kubernetes node",
     package: Some("iproute2"),
@@ -85,7 +85,7 @@ const IP: Requirement = Requirement {
 };
 
 /// Keeps the node's processes together.
-const UNSHARE: Requirement = Requirement {
+pub const UNSHARE: Requirement = Requirement {
     program: "unshare",
     purpose: "keep the Kubernetes node apart from this machine",
     package: Some("util-linux"),
@@ -125,7 +125,7 @@ const NFT: Requirement = Requirement {
 };
 
 /// Lets pods reach beyond their subnet.
-const IPTABLES: Requirement = Requirement {
+pub const IPTABLES: Requirement = Requirement {
     program: "iptables",
     purpose: "connect pods with the machine",
     package: Some("iptables"),

@@ -110,7 +110,7 @@ impl GoPrograms<'_> {
     fn name(&self) -> &str {
         match (self.own_main, self.packages) {
             (Some((program, _)), _) => program,
-            (None, [package]) => program_of(package),
+            (None, [package]) if program_of(package) != "cmd" => program_of(package),
             (None, _) => program_of(self.module),
         }
     }

@@ -16,6 +16,7 @@
 //!   again, and if wanted a [`Proxy`] before each, and any [`Listener`] with TLS or SASL.
 //! - [`ControlPlane`]: etcd and kube-apiserver with RBAC on; pods do not run.
 //! - [`Node`]: a whole Kubernetes with kubelet, containerd and pods, in a network namespace of its own; needs root.
+//! - [`Docker`]: an engine with Docker Compose, in namespaces of its own; needs root.
 //! - [`Helm`]: to install charts. [`image`]: container images without a container engine.
 //! - [`Process`]: any program, in the same manner. [`wait_until`]: bounded waiting on a condition.
 //!   [`free_port`].
@@ -32,6 +33,7 @@
 //! 20 s with Go's cache filled, and are ready after 5 s.
 
 mod cache;
+mod docker;
 mod golang;
 mod helm;
 mod ids;
@@ -44,13 +46,14 @@ pub mod process;
 mod proxy;
 mod wait;
 
+pub use docker::Docker;
 pub use helm::Helm;
 pub use kafka::{
     Broker, Certificates, Identity, KafkaCluster, KafkaClusterBuilder, KafkaVersion, Listener, live_brokers,
     unsecured_token,
 };
 pub use kubernetes::ControlPlane;
-pub use node::{KAFKA_IMAGE, Node, NodeRecord, kafka_image};
+pub use node::{KAFKA_IMAGE, Node, NodeRecord, kafka_image, kafka_image_of_users};
 pub use ports::{free_port, runtime_dir};
 pub use process::{Process, Scratch, find_program};
 pub use proxy::Proxy;

@@ -16,6 +16,9 @@ use crate::process::find_program;
 pub const KAFKA_IMAGE: &str = "docker.io/apache/kafka:4.3.1";
 /// Changes when the image does, because images are made once.
 const KAFKA_EDITION: u32 = 3;
+/// The same of the one for users.
+const USERS_EDITION: u32 = 1;
+const KAFKA: KafkaVersion = KafkaVersion::V4_3_1;
 
 const COMPILE_WITHIN: Duration = Duration::from_secs(60);
 const LINK_WITHIN: Duration = Duration::from_secs(300);
@@ -64,16 +67,13 @@ pub(crate) async fn pause() -> Result<PathBuf> {
     Ok(folder.join("pause.tar"))
 }
 
-/// The archive of [`KAFKA_IMAGE`] for tests, made on first use from Kafka's artifacts and this machine's Java. It takes
-/// the variables of the project's own image, runs as user 1001 and has a few tools of Unix.
+/// The archive of [`KAFKA_IMAGE`] for pods, made on first use from Kafka's artifacts and this machine's Java. It takes
+/// the variables of the project's own image, runs as user 1001 as Strimzi's does, and has a few tools of Unix.
 ///
 /// # Errors
 /// Java with `jlink` or a tool is missing, or Kafka cannot be downloaded.
 pub async fn kafka_image() -> Result<PathBuf> {
-    let version = KafkaVersion::V4_3_1;
-    let part = format!("kafka-image-{version}-{KAFKA_EDITION}");
-    let folder = cache::ensure(&part, |partial| async move {
-        let kafka = kafka::Installation::of(version).await?;
+    let folder = cache::ensure(&kafka_part(), |partial| async move {
         let runtime = partial.join("java");
         let mut link = Command::new(JLINK.find()?);
         link.args([
@@ -86,16 +86,62 @@ pub async fn kafka_image() -> Result<PathBuf> {
         ]);
         link.arg(&runtime);
         cache::step("Kafka image: Java runtime", link, &partial.join("jlink.log"), LINK_WITHIN).await?;
-        // Thousands of small files are quicker off the processor that answers everybody else.
-        tokio::task::spawn_blocking(move || pack_kafka(&kafka.libraries(), &runtime, &partial))
-            .await
-            .context("the task that packs the Kafka image ended")?
+        pack_kafka(Flavour::Pods, runtime, partial).await
     })
     .await?;
     Ok(folder.join("kafka.tar"))
 }
 
-fn pack_kafka(libraries: &Path, runtime: &Path, folder: &Path) -> Result<()> {
+/// The same as people use it in containers, as far as `docker-compose.yml` does: as user 1000, a command takes the
+/// broker's place, and `/opt/kafka/bin` has tools of Kafka.
+///
+/// # Errors
+/// Those of [`kafka_image`].
+pub async fn kafka_image_of_users() -> Result<PathBuf> {
+    let runtime = kafka_image().await?.with_file_name("java");
+    let part = format!("{}-users-{USERS_EDITION}", kafka_part());
+    let folder =
+        cache::ensure(&part, |partial| async move { pack_kafka(Flavour::Users, runtime, partial).await })
+            .await?;
+    Ok(folder.join("kafka.tar"))
+}
+
+fn kafka_part() -> String {
+    format!("kafka-image-{KAFKA}-{KAFKA_EDITION}")
+}
+
+/// Whom an image of Kafka is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flavour {
+    Pods,
+    Users,
+}
+
+impl Flavour {
+    fn user(self) -> u32 {
+        match self {
+            Self::Pods => 1001,
+            Self::Users => 1000,
+        }
+    }
+}
+
+/// Tools of Kafka's `bin` folder and their classes.
+const KAFKA_TOOLS: [(&str, &str); 2] = [
+    ("kafka-topics.sh", "org.apache.kafka.tools.TopicCommand"),
+    ("kafka-producer-perf-test.sh", "org.apache.kafka.tools.ProducerPerformance"),
+];
+
+async fn pack_kafka(flavour: Flavour, runtime: PathBuf, folder: PathBuf) -> Result<()> {
+    let kafka = kafka::Installation::of(KAFKA).await?;
+    // Thousands of small files are quicker off the processor that answers everybody else.
+    tokio::task::spawn_blocking(move || pack_files(flavour, &kafka.libraries(), &runtime, &folder))
+        .await
+        .context("the task that packs the Kafka image ended")?
+}
+
+fn pack_files(flavour: Flavour, libraries: &Path, runtime: &Path, folder: &Path) -> Result<()> {
+    let user = flavour.user();
     let mut rootfs = Rootfs::default();
     rootfs.copy_all("/opt/java", runtime)?.copy_all("/opt/kafka/libs", libraries)?;
     // Java loads most of its own libraries by name: ask each what it needs. Some are for machines with a screen.
@@ -119,18 +165,29 @@ fn pack_kafka(libraries: &Path, runtime: &Path, folder: &Path) -> Result<()> {
         .file("/opt/kafka/config/log4j2.properties", include_str!("../kafka/log4j2.properties").into(), 0o644)
         .file(
             "/etc/passwd",
-            b"root:x:0:0:root:/root:/bin/sh\nkafka:x:1001:1001:kafka:/:/bin/sh\n".to_vec(),
+            format!("root:x:0:0:root:/root:/bin/sh\nkafka:x:{user}:{user}:kafka:/:/bin/sh\n").into_bytes(),
             0o644,
         )
-        .file("/etc/group", b"root:x:0:\nkafka:x:1001:\n".to_vec(), 0o644)
+        .file("/etc/group", format!("root:x:0:\nkafka:x:{user}:\n").into_bytes(), 0o644)
         .file("/etc/nsswitch.conf", b"hosts: files dns\n".to_vec(), 0o644)
         .folder("/tmp", 0o1777, 0)
-        .folder("/var/lib/kafka/data", 0o755, 1001);
+        .folder("/var/lib/kafka/data", 0o755, u64::from(user));
+    let mut entrypoint = "/etc/kafka/docker/run";
+    if flavour == Flavour::Users {
+        entrypoint = "/entrypoint.sh";
+        rootfs.file(entrypoint, include_str!("entrypoint.sh").into(), 0o755);
+        for (tool, class) in KAFKA_TOOLS {
+            // Expanded by the shell that runs the tool: options may be several words.
+            let options = "${KAFKA_HEAP_OPTS:--Xmx256m}";
+            let script = format!("#!/bin/sh\nexec java {options} -cp '/opt/kafka/libs/*' {class} \"$@\"\n");
+            rootfs.file(&format!("/opt/kafka/bin/{tool}"), script.into_bytes(), 0o755);
+        }
+    }
     let image = Image {
         reference: KAFKA_IMAGE.to_owned(),
-        entrypoint: vec!["/etc/kafka/docker/run".to_owned()],
+        entrypoint: vec![entrypoint.to_owned()],
         environment: vec!["PATH=/opt/java/bin:/bin".to_owned()],
-        user: "1001:1001".to_owned(),
+        user: format!("{user}:{user}"),
         ports: vec!["9092/tcp".to_owned()],
         ..Image::default()
     };

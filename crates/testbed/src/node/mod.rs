@@ -4,7 +4,7 @@ mod files;
 mod images;
 mod network;
 mod parts;
-mod remains;
+pub(crate) mod remains;
 mod slot;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::golang::KUBERNETES;
 use crate::process::{Process, Scratch, log_tail};
 use crate::wait::wait_until;
 
-pub use self::images::{KAFKA_IMAGE, kafka_image};
+pub use self::images::{KAFKA_IMAGE, kafka_image, kafka_image_of_users};
 pub use self::slot::NodeRecord;
 
 /// How long the API server may take until it is ready; some 6 s on an idle machine.

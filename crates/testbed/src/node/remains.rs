@@ -1,4 +1,4 @@
-//! What of a node does not end with its processes: a network namespace, a cable and cgroups.
+//! What of a node or an engine does not end with its processes: a network namespace, a cable and cgroups.
 
 use std::io::PipeWriter;
 use std::process::{Child, Command, Stdio};
@@ -34,6 +34,27 @@ echo "still there:$left" >&2
 exit 1
 "#;
 
+/// What it is all called. Nothing is called `-`.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    namespace: String,
+    cable: String,
+    cgroup: String,
+}
+
+impl Names {
+    /// Only a cgroup, in every hierarchy.
+    pub(crate) fn of_cgroup(name: &str) -> Self {
+        Self { namespace: "-".to_owned(), cable: "-".to_owned(), cgroup: name.to_owned() }
+    }
+}
+
+impl From<Slot> for Names {
+    fn from(slot: Slot) -> Self {
+        Self { namespace: slot.namespace(), cable: slot.cable(), cgroup: slot.cgroup() }
+    }
+}
+
 /// Takes the remains away when dropped, or when this process ends in any other way: by the same kind of watcher as
 /// ends the processes.
 #[derive(Debug)]
@@ -44,9 +65,9 @@ pub(crate) struct Remains {
 
 impl Remains {
     /// To be called before the first of them is made.
-    pub(crate) fn of(slot: Slot) -> Result<Self> {
+    pub(crate) fn of(names: impl Into<Names>) -> Result<Self> {
         let (reader, lifeline) = std::io::pipe().context("no pipe can be made")?;
-        let remover = remover(slot, &format!("read -r _\n{REMOVE}"))
+        let remover = remover(&names.into(), &format!("read -r _\n{REMOVE}"))
             .stdin(reader)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -61,7 +82,7 @@ impl Drop for Remains {
         drop(self.lifeline.take());
         match self.remover.wait() {
             Ok(status) if status.success() => {}
-            outcome => tracing::warn!(?outcome, "a node's network namespace or cgroups may be left behind"),
+            outcome => tracing::warn!(?outcome, "a network namespace or cgroups may be left behind"),
         }
     }
 }
@@ -71,7 +92,7 @@ impl Drop for Remains {
 /// # Errors
 /// Something is still there after 15 s; the error names it.
 pub(crate) fn remove(slot: Slot) -> Result<()> {
-    let output = remover(slot, REMOVE).stdin(Stdio::null()).output().context("sh does not run")?;
+    let output = remover(&slot.into(), REMOVE).stdin(Stdio::null()).output().context("sh does not run")?;
     ensure!(
         output.status.success(),
         "what a node left behind cannot be removed; {}",
@@ -80,9 +101,9 @@ pub(crate) fn remove(slot: Slot) -> Result<()> {
     Ok(())
 }
 
-fn remover(slot: Slot, script: &str) -> Command {
+fn remover(names: &Names, script: &str) -> Command {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("sh");
-    command.args(["-c", script, "sh", &slot.namespace(), &slot.cable(), &slot.cgroup()]).process_group(0);
+    command.args(["-c", script, "sh", &names.namespace, &names.cable, &names.cgroup]).process_group(0);
     command
 }
