@@ -78,7 +78,7 @@ impl Doctor {
         let (publish, reports) = watch::channel(Arc::new(state.report(clock.now(), Timestamp::now())));
         let (sights, seen) = mpsc::channel(1_024);
         let (silent, worth_probing) = watch::channel(BTreeMap::new());
-        let (want_loads, loads_wanted) = watch::channel(false);
+        let (want_loads, loads_wanted) = watch::channel(None);
         let observer = Observer {
             admin: Admin::new(settings.connection.clone()).with_timeout(ADMIN_TIMEOUT),
             clock,
@@ -115,7 +115,7 @@ struct Engine {
     cancel: CancellationToken,
     publish: watch::Sender<Arc<DoctorReport>>,
     silent: watch::Sender<BTreeMap<BrokerId, String>>,
-    want_loads: watch::Sender<bool>,
+    want_loads: watch::Sender<Option<Moment>>,
     metrics: Option<mpsc::Receiver<MetricsEvent>>,
     log: Option<mpsc::Receiver<LogEvent>>,
     term: Option<Term>,

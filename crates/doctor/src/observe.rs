@@ -87,11 +87,12 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Looks until the engine goes away, or until a part of it fails. `silent` names brokers, with their addresses, that
-    /// are worth a direct probe, and `loads_wanted` says whether a plan is wanted that needs the loads of the partitions.
+    /// are worth a direct probe, and `loads_wanted` after which moment the loads of the partitions have to be read, if a
+    /// plan is wanted that needs them.
     pub async fn run(
         self,
         silent: watch::Receiver<BTreeMap<BrokerId, String>>,
-        loads_wanted: watch::Receiver<bool>,
+        loads_wanted: watch::Receiver<Option<Moment>>,
     ) {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.clone().look());

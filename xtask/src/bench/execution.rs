@@ -59,16 +59,15 @@ pub async fn measure(programs: &Programs) -> anyhow::Result<Section> {
     all.extend(LIMITS.iter().map(|(name, _)| (*name, Vec::new())));
     let mut moves = 0;
     for run in 1..=RUNS {
-        let mut plan = Vec::new();
         for ((name, limits), (_, took)) in LIMITS.iter().zip(all.iter_mut().skip(1)) {
             let ward = Ward::start().await?;
-            let (changes, new) = ward.by_doctor(programs, limits).await?;
+            let new = ward.by_doctor(programs, limits).await?;
             eprintln!("run {run}: {name}: {:.1} s, in all {:.1} s", new.copying, new.whole);
             took.push(new);
-            plan = changes;
         }
-        moves = plan.len();
         let ward = Ward::start().await?;
+        let plan = ward.planned_by_doctor(programs).await?;
+        moves = plan.len();
         let new = ward.by_tool(&plan).await?;
         eprintln!("run {run}: Kafka's tool: {:.1} s, in all {:.1} s", new.copying, new.whole);
         if let Some((_, took)) = all.first_mut() {
@@ -93,12 +92,12 @@ pub async fn measure(programs: &Programs) -> anyhow::Result<Section> {
     Ok(Section {
         title: "Execution of moves",
         how: format!(
-            "{}, which also ran the four Kafka brokers. {moves} replicas of {} MB each are moved off one of them, throttled to {} \
-             MB/s at each broker: planned and executed by the doctor, and the same moves on an equal new cluster by \
-             `kafka-reassign-partitions` with `--throttle`, `--execute`, and `--verify` again and again until it says that all \
-             is complete. {RUNS} runs of each, in turn. Copying lasts from the first move that Kafka has begun until the last \
-             one is in sync, looked at every 50 ms; the whole from the record that begins the treatment, or the start of the \
-             tool, until the throttle is removed. The doctor also moves the few replicas of its own and Kafka's internal topics.",
+            "{}, which also ran the four Kafka brokers. {moves} replicas, 12 of them of {} MB and the others of the doctor's own and \
+             Kafka's internal topics, next to empty, are moved off one broker, throttled to {} MB/s at each: planned and executed by \
+             the doctor, and, on an equal new cluster, planned by the doctor and executed by `kafka-reassign-partitions` with \
+             `--throttle`, `--execute`, and `--verify` again and again until it says that all is complete. {RUNS} runs of each, in \
+             turn. Copying lasts from the first move that Kafka has begun until the last one is in sync, looked at every 50 ms; \
+             the whole from the record that begins the treatment, or the start of the tool, until the throttle is removed.",
             machine(),
             SIZE / 1_000_000,
             THROTTLE.0 / 1_000_000,
@@ -143,46 +142,63 @@ impl Ward {
         Ok(Self { kafka, folder, admin })
     }
 
-    async fn by_doctor(
-        &self,
-        programs: &Programs,
-        limits: &str,
-    ) -> anyhow::Result<(Vec<PartitionChange>, Took)> {
+    /// A doctor that finds all brokers healthy, and the reports that tell it so.
+    async fn doctor(&self, programs: &Programs) -> anyhow::Result<(Doctor, JoinHandle<()>)> {
         let bootstrap = self.kafka.bootstrap();
         let doctor = Doctor::start(programs, &bootstrap, self.folder.path())?;
         let reporting = keep_reporting(&bootstrap)?;
         let healthy = |report: &Value| report.pointer("/summary/healthy") == Some(&json!(BROKERS));
         doctor.until("all brokers to be healthy", healthy).await?;
-        let eyes = Eyes::open(&self.admin);
+        Ok((doctor, reporting))
+    }
+
+    /// Asks for the broker to be drained.
+    fn ask(&self, mode: &str, limits: &str) -> std::io::Result<()> {
         let policy = format!(
             "apiVersion: doctorkafka.dev/v1alpha1\nkind: KafkaHealthPolicy\nmetadata: {{name: bench}}\nspec:\n  \
-             kafka: {{bootstrapServers: '{bootstrap}'}}\n  mode: Auto\n  drain: {{brokers: [{DRAINED}]}}\n  \
+             kafka: {{bootstrapServers: '{}'}}\n  mode: {mode}\n  drain: {{brokers: [{DRAINED}]}}\n  \
              limits: {{maxDisk: 98, replicationThrottle: {}{limits}}}\n",
+            self.kafka.bootstrap(),
             THROTTLE.1
         );
-        std::fs::write(self.folder.path().join("policy.yaml"), policy)?;
-        let [begun, ended] = self.treatment(&doctor).await?;
+        std::fs::write(self.folder.path().join("policy.yaml"), policy)
+    }
+
+    async fn by_doctor(&self, programs: &Programs, limits: &str) -> anyhow::Result<Took> {
+        let (doctor, reporting) = self.doctor(programs).await?;
+        let eyes = Eyes::open(&self.admin);
+        self.ask("Auto", limits)?;
+        let about = |action: &ActionRecord| action.outcome != Some(Outcome::Proposed);
+        let [begun, ended] = self.treatment(&doctor, about).await?;
         let copying = eyes.close();
         reporting.abort();
         ensure!(ended.outcome == Some(Outcome::Done), "the treatment was given up: {}", ended.message);
-        let plan = begun.treatment.and_then(|detail| detail.plan).context("the record of a plan")?;
-        let data = plan.changes.into_iter().filter(|change| change.topic == TOPIC).collect();
         let whole = ended.time.duration_since(begun.time).as_secs_f64();
-        Ok((data, Took { copying: copying.await?, whole }))
+        Ok(Took { copying: copying.await?, whole })
     }
 
-    /// The records that begin and end the treatment.
-    async fn treatment(&self, doctor: &Doctor) -> anyhow::Result<[ActionRecord; 2]> {
+    /// What a doctor, which is gone afterwards, proposes.
+    async fn planned_by_doctor(&self, programs: &Programs) -> anyhow::Result<Vec<PartitionChange>> {
+        let (doctor, reporting) = self.doctor(programs).await?;
+        self.ask("Recommend", "")?;
+        let [proposed] = self.treatment(&doctor, |action| action.outcome == Some(Outcome::Proposed)).await?;
+        reporting.abort();
+        Ok(proposed.treatment.and_then(|detail| detail.plan).context("the record of a plan")?.changes)
+    }
+
+    /// The records about a whole treatment that count, as soon as there are so many.
+    async fn treatment<const N: usize>(
+        &self,
+        doctor: &Doctor,
+        counts: impl Fn(&ActionRecord) -> bool,
+    ) -> anyhow::Result<[ActionRecord; N]> {
         let about = |report: &Value| -> Vec<ActionRecord> {
             let all: Vec<ActionRecord> = report
                 .get("actions")
                 .and_then(|all| serde_json::from_value(all.clone()).ok())
                 .unwrap_or_default();
-            let whole = |a: &ActionRecord| {
-                a.kind == ActionKind::ReassignPartitions
-                    && a.step.is_none()
-                    && a.outcome != Some(Outcome::Proposed)
-            };
+            let whole =
+                |a: &ActionRecord| a.kind == ActionKind::ReassignPartitions && a.step.is_none() && counts(a);
             all.into_iter().filter(whole).collect()
         };
         let url = doctor.clusters();
@@ -193,7 +209,7 @@ impl Ward {
                     let text = ureq::get(&url).call().ok()?.body_mut().read_to_string().ok()?;
                     serde_json::from_str::<Value>(&text).ok()?.get(0).cloned()
                 });
-                <[ActionRecord; 2]>::try_from(about(&asked.await.ok()??)).ok()
+                <[ActionRecord; N]>::try_from(about(&asked.await.ok()??)).ok()
             }
         })
         .await

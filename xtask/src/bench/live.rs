@@ -78,7 +78,8 @@ pub async fn measure(programs: &Programs, settled: Duration) -> anyhow::Result<S
              topics of {PARTITIONS} partitions, a third with two replicas and the rest with three, {:.1} MB in each partition; a producer \
              with acks=all, 2 MB/s. One standalone doctor with `healAfter: 1s`, `cooldown: 1s`, `replicationThrottle: none`, ten moves \
              for each broker; brokers' reports are published as sidecars would. A broker is made hot by reports of a CPU \
-             that goes with the number of partitions it leads, and stays so: were these given back, it would be hot again. A single run. \
+             that goes with the number of partitions it leads, and stays so: were these given back, it would be hot again. Then it cools down, and \
+             another broker is killed, with all that runs beside it. A single run. \
              Cruise Control's figures are of its own run at the fastest settings that it accepts, on a cluster of the same shape on an equal \
              machine, Kafka 4.3.1 and commit dadba67, beforehand: orders of magnitude. The two solve different problems: it moves \
              replicas to balance by many goals, the doctor does the least that helps.",
@@ -152,6 +153,24 @@ async fn treat(
         &format!("{moves}, {leaderships}, {:.0}", bytes as f64 / 1e6),
         "178–240 replicas, 488–686 MB",
     ));
+
+    eprintln!("letting broker {HOT} cool down");
+    heat.store(false, Ordering::Relaxed);
+    let cool = Instant::now();
+    wait_until("leaderships to be given back", WITHIN, || async {
+        let gives_back = |plan: &TreatmentPlan| plan.cause.reason == "LeadershipReturn";
+        begun(&actions(&doctor).await).last().is_some_and(gives_back).then_some(())
+    })
+    .await?;
+    rows.push(row(
+        "cooled down to leaderships given back",
+        &format!("{:.1} s", cool.elapsed().as_secs_f64()),
+        "never: what it moved stays",
+    ));
+    doctor
+        .until("the treatment to end", |report| report.get("treatment").is_some_and(Value::is_null))
+        .await?;
+    let all = begun(&actions(&doctor).await);
 
     let lost = held(&admin.topics(None).await?, LOST);
     eprintln!("killing broker {LOST}, which holds {lost} replicas");
@@ -289,9 +308,9 @@ impl Reporting {
             let (mut first, mut cpu) = (None, MILD);
             for sequence in 1.. {
                 tick.tick().await;
-                if heat.load(Ordering::Relaxed)
-                    && let Ok(topics) = admin.topics(None).await
-                {
+                if !heat.load(Ordering::Relaxed) {
+                    cpu = MILD;
+                } else if let Ok(topics) = admin.topics(None).await {
                     let partitions = topics.iter().flat_map(|topic| &topic.partitions);
                     let led = partitions.filter(|it| it.leader == Some(BrokerId(HOT))).count() as f64;
                     cpu = HEAT * led / *first.get_or_insert(led.max(1.0));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use doctorkafka_diagnosis::Moment;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -17,14 +18,18 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// A rate needs so many readings. They come one soon after the other, so that there is no warm-up.
 const FOR_A_RATE: u32 = 2;
 
+/// The shortest time between two readings, however much the next one is wanted.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 impl Observer {
-    /// Reads loads until the engine goes away. `wanted` says whether a plan is wanted.
-    pub(super) async fn read_loads(self, mut wanted: watch::Receiver<bool>) {
+    /// Reads loads until the engine goes away. `wanted` says whether a plan is wanted, and after which moment its loads have
+    /// to be read.
+    pub(super) async fn read_loads(self, mut wanted: watch::Receiver<Option<Moment>>) {
         // On connections of its own: its answers are large, and nothing else is to wait for them.
         let admin = self.admin.apart().with_timeout(ANSWER_WITHIN);
         let (mut readings, mut partitions) = (0, 0);
         while !self.sights.is_closed() {
-            let begin = Instant::now();
+            let (begin, asked) = (Instant::now(), self.clock.now());
             match load::take(&admin, || self.clock.now()).await {
                 Ok(snapshot) => {
                     readings = FOR_A_RATE.min(readings + 1);
@@ -36,9 +41,16 @@ impl Observer {
             }
             let end = Instant::now();
             loop {
-                let soon = *wanted.borrow_and_update() || readings < FOR_A_RATE;
+                let wanted_after = *wanted.borrow_and_update();
+                let soon = wanted_after.is_some() || readings < FOR_A_RATE;
+                let mut next = next(begin, end, soon, partitions);
+                // What was read before the last change is of no use to the plan.
+                if let Some(after) = wanted_after.filter(|after| asked <= *after) {
+                    let changed = Instant::now() + after.since(self.clock.now());
+                    next = next.min(changed.max(end + (end - begin).max(SHORTEST)));
+                }
                 tokio::select! {
-                    () = sleep_until(next(begin, end, soon, partitions)) => break,
+                    () = sleep_until(next) => break,
                     Ok(()) = wanted.changed() => {}
                     () = self.sights.closed() => return,
                 }

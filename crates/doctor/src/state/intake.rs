@@ -81,7 +81,8 @@ impl EngineState {
                 if self.cluster_id().is_none_or(|ours| ours == snapshot.cluster_id()) {
                     self.loads.see(*snapshot);
                     // What could not be planned for want of them can be now.
-                    self.unplanned.retain(|_, (_, refused)| refused.rule != Rule::StaleData);
+                    let for_want = |rule| matches!(rule, Rule::StaleData | Rule::UnknownLoad);
+                    self.unplanned.retain(|_, (_, refused)| !for_want(refused.rule));
                     self.advised = None;
                 }
             }
@@ -90,9 +91,9 @@ impl EngineState {
         }
     }
 
-    /// Whether a plan is wanted that needs the loads of the partitions.
-    pub fn loads_wanted(&self) -> bool {
-        self.wants_loads
+    /// After which moment the loads of the partitions have to be read, if a plan is wanted that needs them.
+    pub fn loads_wanted(&self) -> Option<Moment> {
+        self.wants_loads.then_some(self.changed_until)
     }
 
     /// The id of the cluster that is watched.

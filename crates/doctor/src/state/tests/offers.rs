@@ -213,7 +213,7 @@ fn a_lost_broker_is_given_time_to_return() {
     assert_eq!(refusals(&mut world), ["GracePeriod"]);
     let message = world.shown().refusals[0].message.clone();
     assert!(message.contains("12 replicas") && message.contains("1m"), "{message}");
-    assert!(world.state.loads_wanted(), "within a minute of its end");
+    assert!(world.state.loads_wanted().is_some(), "within a minute of its end");
     world.seconds(30, WITHOUT_3);
     assert_eq!(
         world.shown().refusals[0].message,
