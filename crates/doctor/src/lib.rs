@@ -29,6 +29,7 @@ mod therapy;
 mod topics;
 mod view;
 mod witness;
+mod wording;
 
 pub use authority::Authority;
 pub use decisions::{Vote, refused_decision};
@@ -39,3 +40,4 @@ pub use report::{
     Advice, BrokerView, Counters, DoctorReport, Figures, KafkaView, PlatformView, Refusal, Role, SkipReason,
     Summary, TreatmentEnd, TreatmentView,
 };
+pub use wording::about;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use doctorkafka_api::EffectiveMode;
-use doctorkafka_doctor::{Advice, Proposed, Refusal, TreatmentView};
+use doctorkafka_doctor::{Advice, Proposed, Refusal, TreatmentView, about};
 use doctorkafka_wire::BrokerId;
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -101,8 +101,8 @@ pub(super) fn advice(advice: &[Advice], refusals: &[Refusal]) -> Markup {
                 @for refusal in refusals {
                     li {
                         p {
-                            strong { "Refused" @if let Some(broker) = refusal.broker { ", broker " (broker) } ": " }
-                            (refusal.message) " "
+                            strong { "Refused: " }
+                            (about(refusal.broker, &refusal.message)) " "
                             span.rule { "rule " (refusal.rule) }
                         }
                     }

@@ -3,13 +3,10 @@
 //! Ready, Reachable, Healthy and Acting are always there, PlatformKnown where the policy selects pods; Refused and Conflict
 //! only while they are true.
 
-use super::{
-    facts::{Facts, about},
-    status,
-};
+use super::{facts::Facts, status};
 use doctorkafka_api::{EffectiveMode, Mode, PAUSED_ANNOTATION};
 use doctorkafka_diagnosis::BrokerState;
-use doctorkafka_doctor::{BrokerView, DoctorReport, Role};
+use doctorkafka_doctor::{BrokerView, DoctorReport, Role, about};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 

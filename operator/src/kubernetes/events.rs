@@ -5,10 +5,11 @@
 //! make two of one.
 
 use super::{
-    facts::{Board, Facts, about},
+    facts::{Board, Facts},
     lease::Leadership,
     object::{PolicyKey, PolicyObject},
 };
+use doctorkafka_doctor::about;
 use doctorkafka_wire::{ActionKind, ActionRecord, Outcome, Severity};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::events::v1::Event, apimachinery::pkg::apis::meta::v1::MicroTime};

@@ -8,7 +8,6 @@ use super::{
     validate::Problem,
 };
 use doctorkafka_doctor::{DoctorReport, Role};
-use doctorkafka_wire::BrokerId;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -45,16 +44,6 @@ impl Facts {
             Role::Leading { epoch } => Some(epoch),
             _ => None,
         }
-    }
-}
-
-/// A message about a broker that names the broker, once.
-pub(super) fn about(broker: Option<BrokerId>, message: &str) -> String {
-    match broker {
-        Some(broker) if !message.starts_with(&format!("broker {broker} ")) => {
-            format!("broker {broker}: {message}")
-        }
-        _ => message.to_owned(),
     }
 }
 
@@ -97,19 +86,5 @@ impl Board {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PolicyKey, Arc<Facts>>> {
         // No code that can panic runs under the lock, so a poisoned one still holds a whole map.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_names_its_broker_once() {
-        let two = Some(BrokerId(2));
-        assert_eq!(about(two, "CPU usage 95% > 80%"), "broker 2: CPU usage 95% > 80%");
-        assert_eq!(about(two, "broker 2 leads 5 partitions"), "broker 2 leads 5 partitions");
-        assert_eq!(about(two, "broker 20 is gone"), "broker 2: broker 20 is gone");
-        assert_eq!(about(None, "all reports stopped"), "all reports stopped");
     }
 }

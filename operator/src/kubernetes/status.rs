@@ -3,16 +3,12 @@
 //! Times are cut to whole seconds, as the API server keeps them, so that what was written compares equal to what is
 //! meant.
 
-use super::{
-    conditions,
-    facts::{Facts, about},
-    reassignments,
-};
+use super::{conditions, facts::Facts, reassignments};
 use doctorkafka_api::{
     BrokerStatus, EffectiveMode, KafkaHealthPolicySpec, KafkaHealthPolicyStatus, KafkaStatus, LastAction,
     Mode, Summary,
 };
-use doctorkafka_doctor::{BrokerView, DoctorReport};
+use doctorkafka_doctor::{BrokerView, DoctorReport, about};
 use doctorkafka_wire::ActionKind;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

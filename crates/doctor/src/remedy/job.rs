@@ -13,6 +13,7 @@ use crate::{
     execute::Treatment,
     load::{BrokerFacts, LoadLimits, LoadModel},
     topics::TopicTable,
+    wording::about,
 };
 
 /// A treatment and why each of its changes is made, or the rule that forbids one.
@@ -77,7 +78,7 @@ impl PlanJob {
     fn plan(&self) -> Planned {
         let (remedy, broker) = self.key;
         let modelled = self.loads.instance(self.now, &self.brokers, &self.limits)?;
-        let unknown = |rule, what: String| Refused { rule, message: format!("broker {broker}: {what}") };
+        let unknown = |rule, what: String| Refused { rule, message: about(Some(broker), &what) };
         if modelled.oldest <= self.changed_until {
             let what = "the loads have not been read since the last treatment; the next reading lifts this";
             return Err(unknown(Rule::StaleData, what.to_owned()));

@@ -18,6 +18,7 @@ use crate::{
     },
     report::{TreatmentEnd, TreatmentView},
     topics::TopicTable,
+    wording::about,
 };
 
 /// Between a treatment that was interrupted, refused or given up and the next try.
@@ -229,7 +230,7 @@ impl EngineState {
         }
         let ((remedy, broker), ..) = self.wanted().next()?;
         let (rule, why) = self.reason_to_wait(now, wall, (remedy, broker))?;
-        Some((broker, Refused { rule, message: format!("broker {broker}: {why}") }))
+        Some((broker, Refused { rule, message: about(Some(broker), &why) }))
     }
 
     /// The rules that hold for the beginning of any treatment. Those of its planning come before, those of its steps after.

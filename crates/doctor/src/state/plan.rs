@@ -17,6 +17,7 @@ use crate::{
         offers::Key,
         treatment,
     },
+    wording::about,
 };
 
 /// A limit that is none.
@@ -43,7 +44,7 @@ impl EngineState {
         let seen = self.topics_to_plan_on(broker, now)?;
         let nothing = || Refused {
             rule: Rule::NothingToMove,
-            message: format!("broker {broker}: {}, and nothing of it can be changed", need.why),
+            message: about(Some(broker), &format!("{}, and nothing of it can be changed", need.why)),
         };
         let treatment = match remedy {
             Remedy::LeadershipRelief => {
