@@ -100,11 +100,22 @@ impl Reviewer {
             Ok(response) => response,
             Err(error) => return self.left(request, who, failed(&error.to_string())),
         };
-        self.counters.count(Outcome::Injected);
-        tracing::info!(pod = who, "the pod gets a sidecar");
+        self.count(request, Outcome::Injected);
+        if request.dry_run {
+            tracing::debug!(pod = who, dry_run = true, "the pod would get a sidecar");
+        } else {
+            tracing::info!(pod = who, "the pod gets a sidecar");
+        }
         let warnings: Vec<_> = injection.warnings.iter().map(|warning| shown(warning)).collect();
         response.warnings = (!warnings.is_empty()).then_some(warnings);
         response
+    }
+
+    /// Of pods that come to be: a dry run makes none, and is answered all the same.
+    fn count(&self, request: &AdmissionRequest<DynamicObject>, outcome: Outcome) {
+        if !request.dry_run {
+            self.counters.count(outcome);
+        }
     }
 
     fn left(
@@ -113,12 +124,14 @@ impl Reviewer {
         who: &str,
         refusal: NotInjected,
     ) -> AdmissionResponse {
-        self.counters.count(refusal.outcome);
+        self.count(request, refusal.outcome);
         let mut response = AdmissionResponse::from(request);
-        if refusal.expected {
-            tracing::debug!(pod = who, "no sidecar: {refusal}");
+        if refusal.expected || request.dry_run {
+            tracing::debug!(pod = who, dry_run = request.dry_run, "no sidecar: {refusal}");
         } else {
             tracing::warn!(pod = who, "no sidecar: {refusal}");
+        }
+        if !refusal.expected {
             response.warnings = Some(vec![shown(&format!("no sidecar injected: {refusal}"))]);
         }
         response
@@ -154,6 +167,10 @@ mod tests {
     use serde_json::json;
 
     fn review() -> Vec<u8> {
+        review_of(false)
+    }
+
+    fn review_of(dry_run: bool) -> Vec<u8> {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "kafka-0", "namespace": "kafka", "labels": {"doctorkafka.dev/inject": "true"}},
@@ -163,10 +180,41 @@ mod tests {
             "uid": "1", "kind": {"group": "", "version": "v1", "kind": "Pod"},
             "resource": {"group": "", "version": "v1", "resource": "pods"},
             "name": "kafka-0", "namespace": "kafka", "operation": "CREATE", "userInfo": {}, "object": pod,
+            "dryRun": dry_run,
         });
         let review =
             json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
         review.to_string().into_bytes()
+    }
+
+    /// `kubectl apply --dry-run=server` is told what would be, and nothing has been.
+    #[tokio::test]
+    async fn a_dry_run_is_answered_and_not_counted() {
+        let resource = ApiResource::erase::<KafkaHealthPolicy>(&());
+        let mut writer = Writer::new(resource.clone());
+        writer.apply_watcher_event(&Event::Init);
+        let mut policy = DynamicObject::new("prod", &resource).within("kafka");
+        policy.data = json!({"spec": {"kafka": {"bootstrapServers": "kafka:9092"}}});
+        writer.apply_watcher_event(&Event::InitApply(policy.clone()));
+        writer.apply_watcher_event(&Event::InitDone);
+        let reviewer = Reviewer {
+            settings: SidecarSettings::for_tests(),
+            policies: WatchedPolicies::from_store(writer.as_reader()),
+            native_sidecars: Arc::new(OnceLock::from(true)),
+            counters: Arc::default(),
+        };
+        let counted =
+            || -> u64 { Outcome::ALL.iter().map(|outcome| reviewer.counters.outcome(*outcome)).sum() };
+        let answer = async |dry_run| reviewer.answer(&review_of(dry_run)).await.unwrap().response.unwrap();
+        assert!(answer(true).await.patch.is_some());
+        assert_eq!(counted(), 0);
+        assert!(answer(false).await.patch.is_some());
+        assert_eq!((counted(), reviewer.counters.outcome(Outcome::Injected)), (1, 1));
+
+        writer.apply_watcher_event(&Event::Delete(policy));
+        let refused = answer(true).await;
+        assert!(refused.patch.is_none() && refused.warnings.is_some(), "who tries is told why");
+        assert_eq!(counted(), 1);
     }
 
     /// `kubectl apply` of a Kafka and its policy at once: whichever comes first.
