@@ -8,6 +8,13 @@ use crate::{
     BrokerState, Diagnosis, DirectProbe, Reason, Registration, condition::Finding, silence::LostBecause,
 };
 
+/// Name, in the evidence of a lost broker, of whether it was ever heard.
+pub(crate) const REPORTED: &str = "reported";
+
+/// Names, in the same, of whether the controller has fenced it, and of what came of the doctor's own attempt.
+pub(crate) const FENCED: &str = "fenced";
+pub(crate) const DIRECT_PROBE: &str = "directProbe";
+
 /// A silent broker.
 pub(crate) struct Unheard<'a> {
     /// Its last report.
@@ -52,7 +59,8 @@ impl Unheard<'_> {
             format!("no heartbeat for more than {timeout:?}{known}{said}"),
         )
         .with("heartbeatTimeoutMs", u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))
-        .with("goodbye", goodbye);
+        .with("goodbye", goodbye)
+        .with(REPORTED, self.last.is_some());
         self.with_facts(finding)
     }
 
@@ -78,10 +86,10 @@ impl Unheard<'_> {
 
     fn with_facts(&self, mut finding: Finding) -> Finding {
         if let Some(registration) = self.registration {
-            finding = finding.with("fenced", registration == Registration::Fenced);
+            finding = finding.with(FENCED, registration == Registration::Fenced);
         }
         if let Some(probe) = self.probe {
-            finding = finding.with("directProbe", probe.as_str());
+            finding = finding.with(DIRECT_PROBE, probe.as_str());
         }
         finding
     }

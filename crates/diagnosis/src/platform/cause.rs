@@ -3,13 +3,17 @@
 
 use doctorkafka_wire::Evidence;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use super::{
     Link,
     facts::{ClaimPhase, Ending, NodeFacts, PlatformFacts, PodPhase, Waiting},
     gates,
 };
-use crate::{BrokerState, Diagnosis, Reason};
+use crate::{
+    BrokerState, Diagnosis, DirectProbe, Reason,
+    unheard::{DIRECT_PROBE, FENCED, REPORTED},
+};
 
 /// So long a broker that was ended for want of memory is told to have been.
 const OUT_OF_MEMORY_TOLD: SignedDuration = SignedDuration::from_hours(1);
@@ -44,7 +48,7 @@ impl Scene<'_> {
     pub fn explain(&self, base: &Diagnosis) -> Option<Diagnosis> {
         let mut told = match base.state {
             BrokerState::Unhealthy => {
-                let cause = self.cause(base.reason);
+                let cause = self.cause(base);
                 let message = format!("{}; {}", base.message, cause.text);
                 Diagnosis { reason: cause.reason.unwrap_or(base.reason), message, ..base.clone() }
             }
@@ -63,14 +67,16 @@ impl Scene<'_> {
         Some(told)
     }
 
-    fn cause(&self, base: Reason) -> Cause {
+    fn cause(&self, diagnosis: &Diagnosis) -> Cause {
+        let base = diagnosis.reason;
         let pod = &self.link.pod;
         let name = &pod.name;
         // Whoever still reports has a node that works and a pod that is there.
         let reports = !matches!(base, Reason::HeartbeatLost);
         let down = matches!(base, Reason::HeartbeatLost | Reason::ProcessDown);
         let rolling = gates::rolling_update(self.facts);
-        if let Some(rolling) = rolling.filter(|_| self.is_a_roll && self.is_between_two_lives()) {
+        let expected = || self.is_between_two_lives() || self.awaits_its_collector(diagnosis);
+        if let Some(rolling) = rolling.filter(|_| self.is_a_roll && expected()) {
             return Cause::new(Reason::RollingUpdate, format!("{}: {rolling}", self.whereabouts()));
         }
         if let Some(claim) = self.lost_claim.filter(|_| !reports) {
@@ -180,6 +186,18 @@ impl Scene<'_> {
             || pod.phase == PodPhase::Pending
             || !pod.ready;
         between && !stuck
+    }
+
+    /// Whether the broker serves and was never heard of: so it is with all whose turn is still to come in the roll that
+    /// brings their sidecars.
+    fn awaits_its_collector(&self, diagnosis: &Diagnosis) -> bool {
+        let evidence = |name: &str| diagnosis.evidence.get(name);
+        diagnosis.reason == Reason::HeartbeatLost
+            && evidence(REPORTED).and_then(Value::as_bool) == Some(false)
+            && evidence(FENCED).and_then(Value::as_bool) == Some(false)
+            && evidence(DIRECT_PROBE).and_then(Value::as_str) == Some(DirectProbe::Answered.as_str())
+            && self.link.present
+            && self.link.pod.ready
     }
 
     /// Where the pod is and how it is, for a broker of which it says nothing bad.

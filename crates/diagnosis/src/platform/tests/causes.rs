@@ -189,6 +189,32 @@ fn in_a_roll_a_broker_whose_pod_is_replaced_is_in_a_roll_and_not_dead() {
     assert_eq!(rolling(no_image).0, Reason::ImagePullBackOff);
 }
 
+/// Pods get their sidecars one after the other: brokers whose turn is still to come serve, and were never heard of.
+#[test]
+fn in_the_roll_that_brings_the_sidecars_a_broker_without_one_is_no_alarm() {
+    let rolling = PlatformFacts { workloads: vec![stateful_set(1, true)], ..facts() };
+    let told = |facts: &PlatformFacts, evidence: [(&str, serde_json::Value); 3], now: Moment| {
+        let evidence = evidence.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+        let base = Diagnosis { evidence, ..diagnosis(BrokerState::Unhealthy, Reason::HeartbeatLost) };
+        platform(facts.clone(), now).explain(FOUR, &base, now).unwrap().reason
+    };
+    let evidence = |reported: bool, fenced: bool, probe: &str| {
+        [("reported", reported.into()), ("fenced", fenced.into()), ("directProbe", probe.into())]
+    };
+    let awaited = evidence(false, false, "answered");
+    assert_eq!(told(&rolling, awaited.clone(), NOW), Reason::RollingUpdate);
+    assert_eq!(told(&facts(), awaited.clone(), NOW), Reason::HeartbeatLost, "nothing is being rolled");
+    for ill in [
+        evidence(true, false, "answered"),
+        evidence(false, true, "answered"),
+        evidence(false, false, "silent"),
+    ] {
+        assert_eq!(told(&rolling, ill.clone(), NOW), Reason::HeartbeatLost, "{ill:?}");
+    }
+    let late = Moment(0) + ROLL_TAKES + Duration::from_secs(1);
+    assert_eq!(told(&rolling, awaited, late), Reason::HeartbeatLost);
+}
+
 #[test]
 fn a_roll_that_takes_too_long_is_no_excuse() {
     let mut facts = without_pod();
