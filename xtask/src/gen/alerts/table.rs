@@ -74,7 +74,7 @@ max by (namespace, job, policy) (sum without (state) (doctorkafka_brokers))"#,
         lasting: "15m",
         severity: Warning,
         summary: "{{ $value }} broker(s) of {{ $labels.policy }} are not watched",
-        description: "No doctor can tell their state: they have no collector, or its reports cannot come through.",
+        description: "No doctor can tell their state: their reports cannot come through.",
     },
     Alert {
         name: "DoctorKafkaUnderReplicated",
@@ -224,7 +224,7 @@ const TREATMENT: &[Alert] = &[
         lasting: "15m",
         severity: Warning,
         summary: "{{ $value }} broker(s) of {{ $labels.policy }} keep a replication throttle",
-        description: "They were down when a treatment ended. When they return they catch up slowly, until it is removed.",
+        description: "They were down when a treatment ended. When they return they catch up slowly, until the doctor has removed it.",
     },
 ];
 
