@@ -99,7 +99,7 @@ async fn labelled_pods_are_created_with_a_sidecar_and_others_as_they_are() {
     {
         let mut object = pod(other, "events", true);
         object["spec"]["serviceAccountName"] = json!("default");
-        assert_eq!(world.would_inject("events", object).await, Ok(false), "{other}");
+        assert!(sidecar(&world.create("events", object).await).is_none(), "{other}");
     }
 
     // Whoever creates a pod is told why it got none.
@@ -125,7 +125,7 @@ async fn labelled_pods_are_created_with_a_sidecar_and_others_as_they_are() {
         let series = format!("doctorkafka_injection_reviews_total{{outcome=\"{outcome}\"}} ");
         page.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
     };
-    assert!(count("injected") >= 4.0 && count("not_a_broker") >= 5.0 && count("no_policy") >= 1.0, "{page}");
+    assert!(count("injected") >= 4.0 && count("not_a_broker") >= 4.0 && count("no_policy") >= 1.0, "{page}");
     assert_eq!(count("opted_out"), 0.0, "the API server asks about no pod that says no");
 
     // A webhook that is away stops no pod.

@@ -55,8 +55,6 @@ async fn a_renewed_certificate_loses_no_pod() {
 
     let secrets: Api<Secret> = Api::namespaced(world.client.clone(), "doctorkafka");
     let webhooks: Api<MutatingWebhookConfiguration> = Api::all(world.client.clone());
-    let unanswered = || counters.outcome(Outcome::Failed) + counters.outcome(Outcome::Malformed);
-    let before = unanswered();
     let mut certificates = BTreeSet::new();
     let mut pods = 0;
     let deadline = Instant::now() + 120 * SECOND;
@@ -72,8 +70,9 @@ async fn a_renewed_certificate_loses_no_pod() {
             handshake(*address, &bundle).await.unwrap_or_else(|error| panic!("{address}: {error}"));
         }
     }
-    assert_eq!(unanswered(), before);
-    assert!(counters.outcome(Outcome::Injected) >= pods);
+    // All were dry runs, of which only what cannot be read would count.
+    let counted: u64 = Outcome::ALL.into_iter().map(|outcome| counters.outcome(outcome)).sum();
+    assert_eq!(counted, 0, "after {pods} pods that were not to be");
     assert!(counters.expiry().is_some());
 
     // Somebody takes the authorities away: they are put back.
