@@ -58,10 +58,7 @@ impl Node {
     /// This user is not root, a program of the distribution is missing (the error names all of them), a build fails,
     /// or the node does not come up; the error then ends with the last lines of the logs.
     pub async fn start() -> Result<Self> {
-        ensure!(
-            rustix::process::geteuid().is_root(),
-            "a node makes network namespaces, mounts and cgroups: run this as root"
-        );
+        Self::possible().await?;
         let parts = Parts::ready().await?;
         let mut claim = Claim::new()?;
         let slot = claim.slot;
@@ -99,6 +96,18 @@ impl Node {
     /// Those of [`start`](Self::start) that concern programs.
     pub async fn prepare() -> Result<()> {
         Parts::ready().await.map(|_parts| ())
+    }
+
+    /// Whether this machine lets this user start a node: network namespaces, mounts and cgroups. Builds nothing.
+    ///
+    /// # Errors
+    /// It does not; the error says what is missing, and how to get it.
+    pub async fn possible() -> Result<()> {
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "a node makes network namespaces, mounts and cgroups: run this as root"
+        );
+        network::possible().await
     }
 
     /// The nodes of this user that run now. What killed ones may have left behind is taken away.
