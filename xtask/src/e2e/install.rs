@@ -17,7 +17,7 @@ const KAFKA_STARTS_WITHIN: Duration = Duration::from_secs(420);
 /// A share of a processor that three brokers and this machine's other work leave to each.
 pub const CPU_LIMIT: &str = "600m";
 
-/// `helm install`, as the README says.
+/// `helm install`, as the README says; of the version before, so that there is something to upgrade from.
 pub async fn chart(world: &World) -> Result<()> {
     let namespace = json!({
         "apiVersion": "v1", "kind": "Namespace",
@@ -27,7 +27,7 @@ pub async fn chart(world: &World) -> Result<()> {
         } },
     });
     world.apply(&namespace.to_string()).await?;
-    let chart = root().join("charts/doctorkafka").display().to_string();
+    let chart = super::upgrade::previous(&world.folder()?)?.display().to_string();
     world.helm(&["install", DOCTOR, &chart, "--namespace", DOCTOR, "--wait", "--timeout=180s"]).await?;
     // Helm is content when the disruption budget is.
     let deployment = "deployment/doctorkafka-operator";
