@@ -4,6 +4,7 @@ mod leaders;
 mod racks;
 mod relief;
 mod retreat;
+mod room;
 mod vacate;
 
 use crate::{

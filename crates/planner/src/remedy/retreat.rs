@@ -34,13 +34,18 @@ impl Planner<'_> {
         self.single && self.placement.racks(partition) < self.placement.racks_before(partition)
     }
 
-    /// Whether the broker has more to do with the partition than before. What others brought it is theirs to take back.
+    /// Whether the partition costs the broker more than before: by a replica, by its leadership, or by a larger replica in
+    /// the place of a smaller one. What others brought it is theirs to take back.
     fn burdens(&self, partition: usize, broker: usize) -> bool {
-        let slots = self.placement.instance.slots(partition);
-        let (first, before) = (slots.start, &self.placement.instance.holders()[slots]);
-        let leads = self.placement.at(first) == broker;
-        let led = before.first().is_some_and(|held| usize::from(*held) == broker);
-        !before.iter().any(|held| usize::from(*held) == broker) || (leads && !led)
+        let instance = self.placement.instance;
+        let slots = instance.slots(partition);
+        let Some(slot) = self.slot_on(partition, broker) else { return false };
+        let Some(was) = slots.clone().find(|slot| instance.holder(*slot) == broker) else { return true };
+        let (now, leads, led) =
+            (self.placement.cost(partition, slot).load, slot == slots.start, was == slots.start);
+        let (follower, lead) = (instance.load(was), instance.lead(partition));
+        let before = |k: usize| follower[k] + if led { lead[k] } else { 0.0 };
+        (leads && !led) || (0..now.len()).any(|k| now[k] > before(k))
     }
 
     /// Whether the plan brought the broker above a limit, or further above it.

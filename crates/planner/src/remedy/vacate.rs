@@ -1,6 +1,6 @@
 //! Everything off the brokers that are dead or to be emptied.
 
-use super::{Planner, Why};
+use super::{Planner, Why, room::Leaving};
 use crate::{instance::DISK, spread::Spread};
 
 /// Times that every vacated replica is placed anew with all others where they are.
@@ -52,9 +52,15 @@ impl Planner<'_> {
             a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)).then((a.2, a.3).cmp(&(b.2, b.3)))
         });
         for (_, _, partition, slot) in &ordered {
-            if let Some((to, _)) = self.best_target(*partition, *slot, true) {
+            // Where nothing else may move, no relief comes after.
+            if let Some((to, _)) = self.best_target(*partition, *slot, !self.single) {
                 self.placement.move_replica(*partition, *slot, to);
             }
+        }
+        if self.single {
+            let leaving: Vec<Leaving> =
+                ordered.iter().map(|(_, _, partition, slot)| (*partition, *slot)).collect();
+            self.make_room(&leaving);
         }
         for _ in 0..ROUNDS {
             let mut better = 0;

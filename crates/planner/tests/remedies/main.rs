@@ -97,3 +97,35 @@ fn a_remedy_for_a_broker_that_is_not_there_is_refused() {
     assert_eq!(refused.rule, "UnknownBroker");
     assert!(refused.message.contains("99"), "{}", refused.message);
 }
+
+/// Broker 5 is left with a larger replica of a partition in the place of a smaller one, and other partitions bring it above
+/// its limit when what was to leave it stays.
+#[test]
+fn a_larger_replica_in_the_place_of_a_smaller_one_counts_against_a_broker() {
+    const ALL: [&[(i32, f64)]; 10] = [
+        &[(6, 17.0), (4, 1.0)],
+        &[(1, 4.0), (5, 2.0)],
+        &[(5, 11.0), (0, 1.0)],
+        &[(2, 9.0), (6, 26.0), (3, 22.0), (0, 1.0)],
+        &[(5, 14.0), (2, 5.0), (3, 1.0)],
+        &[(1, 12.0), (5, 5.0), (2, 11.0)],
+        &[(1, 1.0), (4, 5.0), (5, 27.0), (3, 21.0)],
+        &[(1, 1.0), (4, 16.0)],
+        &[(1, 1.0), (0, 1.0)],
+        &[(0, 1.0)],
+    ];
+    let brokers = [(1, 105.0), (0, 129.0), (0, 68.0), (0, 60.0), (2, 60.0), (0, 81.0), (0, 60.0)];
+    let broker = |((rack, capacity), id)| cluster::Broker { id, rack, alive: true, capacity: [capacity; 4] };
+    let partition = |replicas: &&[(i32, f64)]| cluster::Partition {
+        replicas: replicas.iter().map(|(id, disk)| (*id, [0.0, 0.0, 0.0, *disk])).collect(),
+        lead: [0.0; 4],
+    };
+    let cluster = Cluster {
+        brokers: brokers.into_iter().zip(0..).map(broker).collect(),
+        partitions: ALL.iter().map(partition).collect(),
+        max_replicas: 4,
+    };
+    let verdict =
+        judge(&cluster, &Assignment::of(&cluster, &propose(&cluster.instance(), &Remedy::Repair).unwrap()));
+    assert!(verdict.broken.is_empty(), "{:?}", verdict.broken);
+}
