@@ -70,7 +70,9 @@ async fn a_full_disk_is_relieved_by_moving_replicas_under_a_throttle() {
     let disk = |id| if id == FULL { SMALL } else { LARGE };
     let kafka = (1..=BROKERS).fold(kafka, |kafka, id| kafka.disk_of(id, disk(id)));
     let world = World::on(kafka.start().await.unwrap(), &[1, 2, 3, 4]).await;
-    world.kafka.create_topic("archive", PARTITIONS, 2).await.unwrap();
+    // A ring: every broker leads as many as it follows.
+    let ring = |partition| vec![partition % BROKERS + 1, (partition + 1) % BROKERS + 1];
+    world.kafka.place_topic("archive", &(0..PARTITIONS).map(ring).collect::<Vec<_>>()).await.unwrap();
     let bootstrap = world.kafka.bootstrap();
     tokio::task::spawn_blocking(move || fill(&bootstrap, "archive", PARTITIONS, SIZE)).await.unwrap();
     let before = assignment(&world).await;

@@ -11,7 +11,6 @@ use doctorkafka_wire::BrokerId;
 
 use super::{
     LoadModel, Measured,
-    disk::Volume,
     estimate::Rates,
     model::Seen,
     pace::{fresh_for, often},
@@ -287,7 +286,7 @@ impl Making<'_> {
                 percent,
                 link.unwrap_or_else(|| unlimited(total[1], network_in)),
                 link.unwrap_or_else(|| unlimited(total[2], network_out)),
-                self.disk(broker).unwrap_or_else(|| unlimited(held, 1.0)),
+                self.disk(broker, held).unwrap_or_else(|| unlimited(held, 1.0)),
             ];
             let rack = broker.rack.as_deref().unwrap_or_default();
             let node = builder.broker(broker.id.0, rack, broker.state, capacity)?;
@@ -310,14 +309,16 @@ impl Making<'_> {
         builder.finish()
     }
 
-    /// MB that a broker may give to replicas: what its limit leaves when everything else on its volumes is taken off.
-    fn disk(&self, broker: &BrokerFacts) -> Option<f64> {
+    /// MB that a broker may give to replicas: what its limit leaves when everything else on its volumes is taken off. What
+    /// is about to be deleted makes no broker full of those it has, and no room for others.
+    fn disk(&self, broker: &BrokerFacts, held: f64) -> Option<f64> {
         let look = self.seen.snapshot.brokers.get(&broker.id).filter(|look| look.in_service)?;
         let disk = look.disk?;
-        let Volume { total, usable } = disk.volume?;
-        let others = total.saturating_sub(usable).saturating_sub(disk.replicas);
+        let limit = broker.disk_limit_percent * 0.01 * disk.volume?.total as f64;
+        let room = (limit - disk.others()? as f64) / MB;
+        let freed = (room + disk.going as f64 / MB).min(held);
         // A broker that has nothing left can hold nothing, and must have a capacity all the same.
-        Some(((broker.disk_limit_percent * 0.01 * total as f64 - others as f64) / MB).max(1.0))
+        Some(room.max(freed).max(1.0))
     }
 
     fn fill(&self, row: &mut Row, partition: usize) {

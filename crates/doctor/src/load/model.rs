@@ -51,6 +51,7 @@ impl LoadModel {
             None => (vec![f32::NAN; snapshot.partitions()], false),
             Some(before) => {
                 snapshot.carry_over(&before.snapshot);
+                snapshot.follow(&before.snapshot);
                 let rate = |(partition, old): (usize, Option<usize>)| {
                     old.and_then(|old| before.rate_in(old, &snapshot, partition)).unwrap_or(f32::NAN)
                 };
@@ -80,6 +81,12 @@ impl LoadModel {
     pub fn bytes_in(&self, topic: &str, partition: i32) -> Option<f64> {
         let seen = self.seen.as_ref()?;
         seen.bytes_in(seen.snapshot.partition(topic, partition)?)
+    }
+
+    /// Bytes of replicas that were deleted or moved away, and that the broker has yet to take off its volumes.
+    pub(crate) fn going(&self, broker: BrokerId) -> u64 {
+        let disk = |seen: &Arc<Seen>| seen.snapshot.brokers.get(&broker)?.disk;
+        self.seen.as_ref().and_then(disk).map_or(0, |disk| disk.going)
     }
 
     /// Every broker that is registered or holds a replica, by id, as of the newest snapshot.

@@ -197,7 +197,7 @@ impl LoadSnapshot {
             }
         }
         if let Some(look) = self.brokers.get_mut(&broker) {
-            look.disk = Some(Disk { at, volume, replicas });
+            look.disk = Some(Disk::new(at, volume, replicas));
         }
     }
 
@@ -265,8 +265,8 @@ impl LoadSnapshot {
             .map(|(id, _)| *id)
             .collect();
         for broker in lacking {
-            let Some(disk) = earlier.brokers.get(&broker).and_then(|look| look.disk) else { continue };
-            let mut replicas = 0;
+            let Some(mut disk) = earlier.brokers.get(&broker).and_then(|look| look.disk) else { continue };
+            disk.replicas = 0;
             let pairs: Vec<(usize, Option<usize>)> = self.pairs(earlier).collect();
             for (partition, before) in pairs {
                 let bytes = before.and_then(|before| earlier.bytes_on(before, broker));
@@ -274,11 +274,28 @@ impl LoadSnapshot {
                 let held = self.replicas[slots].iter_mut().find(|held| held.broker == broker);
                 if let (Some(held), Some(bytes)) = (held, bytes) {
                     held.bytes = bytes;
-                    replicas += bytes;
+                    disk.replicas += bytes;
                 }
             }
             if let Some(look) = self.brokers.get_mut(&broker) {
-                look.disk = Some(Disk { replicas, ..disk });
+                look.disk = Some(disk);
+            }
+        }
+    }
+
+    /// Finds out what brokers have yet to take off their volumes: what they held in an earlier snapshot and hold no more.
+    pub(super) fn follow(&mut self, earlier: &Self) {
+        let mut kept: BTreeMap<BrokerId, u64> = BTreeMap::new();
+        for (partition, before) in self.pairs(earlier) {
+            for was in before.map(|before| earlier.held(before)).unwrap_or_default() {
+                let bytes = was.bytes().min(self.bytes_on(partition, was.broker)).unwrap_or_default();
+                *kept.entry(was.broker).or_default() += bytes;
+            }
+        }
+        for (broker, look) in &mut self.brokers {
+            let before = earlier.brokers.get(broker).and_then(|look| look.disk);
+            if let (Some(disk), Some(before)) = (&mut look.disk, before) {
+                disk.follow(&before, kept.get(broker).copied().unwrap_or_default());
             }
         }
     }

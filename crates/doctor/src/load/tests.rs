@@ -212,6 +212,31 @@ fn everything_else_on_a_volume_takes_room_from_replicas() {
 }
 
 #[test]
+fn what_was_moved_away_is_not_moved_again_while_kafka_deletes_it() {
+    let mut cluster = Cluster::of(3);
+    for partition in 0..4 {
+        cluster.partition("orders", partition, &[1], 20_000_000);
+    }
+    let mut model = LoadModel::default();
+    model.see(cluster.snapshot(AT));
+    cluster.find("orders", 3).place(&[2], 20_000_000);
+    cluster.use_otherwise(1, 20_000_000);
+    model.see(cluster.snapshot(LATER));
+    let capacity = |model: &LoadModel, at| {
+        let mut brokers = facts(3);
+        brokers[0].disk_limit_percent = 70.0;
+        let modelled = model.instance(at, &brokers, &LoadLimits::default()).unwrap();
+        lines(&modelled, "broker")[0]["cap"][3].as_f64().unwrap()
+    };
+    assert_eq!(model.going(BrokerId(1)), 20_000_000);
+    assert_eq!(capacity(&model, LATER), 60.0, "of the 70 that are free one day, it is given what it has");
+    // Kafka has not deleted it for minutes, if it ever was to be deleted.
+    let late = Moment(LATER.0 + 200_000);
+    model.see(cluster.snapshot(late));
+    assert_eq!((model.going(BrokerId(1)), capacity(&model, late)), (0, 50.0));
+}
+
+#[test]
 fn internal_and_own_topics_stay() {
     let mut cluster = Cluster::of(2);
     for topic in ["_doctor_metrics", "__consumer_offsets", "orders"] {

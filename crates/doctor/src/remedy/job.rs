@@ -115,6 +115,12 @@ impl PlanJob {
                         asked.leaderless
                     ),
                 ),
+                None if self.resource == Some(Resource::Disk) && self.loads.going(broker) > 0 => unknown(
+                    Rule::CoolDown,
+                    "what was moved away or deleted is still on its disk; lifted when Kafka takes it off, \
+                     log.segment.delete.delay.ms later"
+                        .to_owned(),
+                ),
                 None => Refused {
                     rule: Rule::NothingToMove,
                     message: format!("{}; moving replicas would not better it", self.why),

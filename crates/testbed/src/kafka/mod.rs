@@ -23,6 +23,7 @@ pub use self::secure::{Certificates, Identity, Listener, unsecured_token};
 
 use self::broker::Launch;
 use self::node::Ports;
+use self::wire::Placement;
 use crate::ids::new_uuid;
 use crate::ports::free_port;
 use crate::process::Scratch;
@@ -416,14 +417,23 @@ impl KafkaCluster {
     /// # Errors
     /// No broker runs, Kafka refuses, or the leaders are not there within 30 s.
     pub async fn create_topic(&self, name: &str, partitions: i32, replication_factor: i16) -> Result<()> {
+        self.create(name, Placement::Anywhere(partitions, replication_factor)).await
+    }
+
+    /// As [`Self::create_topic`], with the replicas of each partition on the given brokers, the preferred leader first.
+    pub async fn place_topic(&self, name: &str, brokers: &[Vec<i32>]) -> Result<()> {
+        self.create(name, Placement::At(brokers)).await
+    }
+
+    async fn create(&self, name: &str, placement: Placement<'_>) -> Result<()> {
         let running: Vec<&Broker> = self.brokers.iter().filter(|broker| broker.pid().is_some()).collect();
         let Some(first) = running.first() else {
             bail!("topic {name} cannot be created: no broker runs");
         };
-        wire::create_topic(first.address(), name, partitions, replication_factor).await?;
-        let wanted = usize::try_from(partitions).unwrap_or_default();
+        wire::create_topic(first.address(), name, placement).await?;
+        let wanted = placement.partitions();
         for broker in running {
-            let what = format!("{partitions} leaders of topic {name} as broker {} sees it", broker.id());
+            let what = format!("{wanted} leaders of topic {name} as broker {} sees it", broker.id());
             wait_until(&what, TOPIC_WITHIN, || async {
                 wire::led_partitions(broker.address(), name).await.is_ok_and(|led| led == wanted)
             })

@@ -71,20 +71,54 @@ async fn partitions(address: &str, topic: &str) -> Result<Vec<Partition>> {
     Ok(partitions)
 }
 
+/// Where the replicas of a new topic are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Placement<'a> {
+    /// So many partitions with so many replicas each, where Kafka likes.
+    Anywhere(i32, i16),
+    /// The brokers of each partition, the preferred leader first; as many for each.
+    At(&'a [Vec<i32>]),
+}
+
+impl Placement<'_> {
+    pub fn partitions(&self) -> usize {
+        match self {
+            Self::Anywhere(partitions, _) => usize::try_from(*partitions).unwrap_or_default(),
+            Self::At(brokers) => brokers.len(),
+        }
+    }
+
+    fn replicas(&self) -> i32 {
+        match self {
+            Self::Anywhere(_, replicas) => i32::from(*replicas),
+            Self::At(brokers) => brokers.first().map_or(0, |first| first.len() as i32),
+        }
+    }
+
+    fn write(&self, body: &mut Vec<u8>) {
+        // Both are -1 where brokers are named.
+        let (partitions, replicas, placed) = match self {
+            Self::Anywhere(partitions, replicas) => (*partitions, *replicas, &[][..]),
+            Self::At(placed) => (-1, -1, *placed),
+        };
+        body.extend(partitions.to_be_bytes());
+        body.extend(replicas.to_be_bytes());
+        body.extend((placed.len() as i32).to_be_bytes());
+        for (partition, brokers) in (0_i32..).zip(placed) {
+            body.extend(partition.to_be_bytes());
+            body.extend((brokers.len() as i32).to_be_bytes());
+            brokers.iter().for_each(|broker| body.extend(broker.to_be_bytes()));
+        }
+    }
+}
+
 /// Creates a topic with the broker's defaults. Any broker passes the request on to the controller, and again when the
 /// controller does not answer in time; what it has done by then is no failure of the second try.
-pub(crate) async fn create_topic(
-    address: &str,
-    topic: &str,
-    partition_count: i32,
-    replication: i16,
-) -> Result<()> {
+pub(crate) async fn create_topic(address: &str, topic: &str, placement: Placement<'_>) -> Result<()> {
     let mut body = Vec::new();
     body.extend(1_i32.to_be_bytes());
     string(&mut body, topic);
-    body.extend(partition_count.to_be_bytes());
-    body.extend(replication.to_be_bytes());
-    body.extend(0_i32.to_be_bytes()); // no assignment by hand
+    placement.write(&mut body);
     body.extend(0_i32.to_be_bytes()); // no settings
     body.extend((CREATE_WITHIN.as_millis() as i32).to_be_bytes());
     body.push(0); // not only a validation
@@ -98,8 +132,8 @@ pub(crate) async fn create_topic(
             0 => true,
             EXISTS => {
                 let found = partitions(address, topic).await?;
-                found.len() == usize::try_from(partition_count)?
-                    && found.iter().all(|one| one.replicas == i32::from(replication))
+                found.len() == placement.partitions()
+                    && found.iter().all(|one| one.replicas == placement.replicas())
             }
             _ => false,
         };

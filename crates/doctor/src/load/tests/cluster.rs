@@ -61,6 +61,13 @@ impl Held {
         self
     }
 
+    /// On these brokers and no other.
+    pub fn place(&mut self, replicas: &[i32], bytes: u64) -> &mut Self {
+        (self.replicas, self.in_sync, self.leader) = (replicas.to_vec(), replicas.to_vec(), replicas[0]);
+        self.sizes = replicas.iter().map(|broker| (*broker, bytes)).collect();
+        self
+    }
+
     pub fn on(&mut self, broker: i32, bytes: u64) -> &mut Self {
         self.sizes.insert(broker, bytes);
         self
