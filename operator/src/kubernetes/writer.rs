@@ -196,8 +196,16 @@ impl Known {
                 self.status = current.status;
                 Some(Instant::now() + LOOK_EVERY)
             }
-            Ok(Err(_)) | Err(_) => Some(self.fail()),
+            Ok(Err(error)) => Some(self.fail_to_read(object, &error.to_string())),
+            Err(_) => Some(self.fail_to_read(object, &format!("no answer within {TIMEOUT:?}"))),
         }
+    }
+
+    fn fail_to_read(&mut self, object: &PolicyObject, error: &str) -> Instant {
+        if self.retry.is_none() {
+            tracing::warn!(policy = %object.key, "cannot be read after a conflict, trying on: {error}");
+        }
+        self.fail()
     }
 
     fn fail(&mut self) -> Instant {

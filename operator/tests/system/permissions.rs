@@ -1,9 +1,14 @@
-//! The permissions of the operator that only treatments and alerts make use of: each is missed when it is not there, and
+//! The permissions of the operator that only treatments, alerts and conflicts make use of: each is missed when it is not there, and
 //! told. The others are tried by the tests of the chart.
 
 use std::time::Duration;
 
+use doctorkafka_api::KafkaReassignment;
 use doctorkafka_testbed::{Process, wait_until};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
 use serde_json::{Value, json};
 
 use crate::kubernetes::{Ward, kubectl};
@@ -89,5 +94,54 @@ async fn permissions_that_a_treatment_needs_are_missed_and_told() {
 
     take_away(&ward, &[]).await;
     treatment(&ward, "the doctor's own to be back", |it| it["spec"] == proposed["spec"]).await;
+    assert!(!log(&operator).contains("panicked"), "{}", log(&operator));
+}
+
+/// Somebody else writes into a status all the time, until this is dropped.
+struct Meddling(tokio::task::JoinHandle<()>);
+
+impl Meddling {
+    fn with<K>(api: Api<K>, name: &str, field: &'static str) -> Self
+    where
+        K: Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+    {
+        let name = name.to_owned();
+        Self(tokio::spawn(async move {
+            for number in 0.. {
+                let patch = Patch::Merge(json!({"status": {field: format!("not the doctor's, {number}")}}));
+                // A write may meet one of the operator's.
+                let _ = api.patch_status(&name, &PatchParams::default(), &patch).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Meddling {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn permissions_that_a_conflict_needs_are_missed_and_told() {
+    let ward = Ward::start_with(&[1, 2, 3]).await;
+    take_away(&ward, &[("get", "kafkahealthpolicies"), ("get", "kafkareassignments")]).await;
+    let operator = ward.operator("one");
+    ward.create_with("prod", json!({"mode": "Approve", "demote": {"brokers": [1]}})).await;
+    let proposed =
+        treatment(&ward, "the treatment to be proposed", |it| it["status"]["phase"] == "Proposed").await;
+
+    let meddling = Meddling::with(ward.policies.clone(), "prod", "acting");
+    until_refused(&operator, "get", "kafkahealthpolicies").await;
+    drop(meddling);
+    let treatments: Api<KafkaReassignment> = Api::namespaced(ward.policies.clone().into_client(), "kafka");
+    let meddling = Meddling::with(treatments, proposed["metadata"]["name"].as_str().unwrap(), "message");
+    until_refused(&operator, "get", "kafkareassignments").await;
+    drop(meddling);
+
+    take_away(&ward, &[]).await;
+    let status = proposed["status"]["message"].clone();
+    treatment(&ward, "the doctor's own status to be back", |it| it["status"]["message"] == status).await;
     assert!(!log(&operator).contains("panicked"), "{}", log(&operator));
 }
