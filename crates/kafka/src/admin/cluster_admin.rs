@@ -151,6 +151,8 @@ pub trait ClusterAdmin: Send + Sync {
     /// * Cancelling is refused (`InvalidReplicaAssignment`) while only replicas that were added are in sync.
     /// * Superseding a reassignment by another target and then cancelling leaves the first target as an extra replica,
     ///   dead or not. Nothing here takes it away again, because that changes the replication factor. So cancel first.
+    /// * Superseding one by a target that takes away what the first added, and adds nothing, never ends with 4.3: the replica
+    ///   stays named as added, which it cannot become while it is removed. Cancelling ends it.
     fn reassign(
         &self,
         changes: &[ReassignmentChange],

@@ -3,6 +3,7 @@
 mod control;
 mod crashes;
 mod cruise_control;
+mod differential;
 mod disturbed;
 mod random;
 mod rules;

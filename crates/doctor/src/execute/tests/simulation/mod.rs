@@ -2,6 +2,8 @@
 //!
 //! Nothing here waits: sleeping moves the virtual clock. A future that does not come to an end by itself is one that was
 //! held by a fault, so dropping it is a crash, and letting it go on later is a doctor that was paused.
+//!
+//! The test `differential` holds the cluster against a real one.
 
 mod admin;
 mod faults;

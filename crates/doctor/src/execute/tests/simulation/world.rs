@@ -219,11 +219,9 @@ impl World {
                 }
                 in_cluster += partition.adding.len();
                 let removing = partition.removing.iter().filter(|id| up.contains(id));
-                partition
-                    .adding
-                    .iter()
-                    .chain(removing)
-                    .for_each(|id| *at_broker.entry(*id).or_insert(0) += 1);
+                // One may be both, when somebody else's reassignment supersedes another.
+                let moving: BTreeSet<i32> = partition.adding.iter().chain(removing).copied().collect();
+                moving.into_iter().for_each(|id| *at_broker.entry(id).or_insert(0) += 1);
             }
         }
         let most = at_broker.into_values().max().unwrap_or(0);
@@ -296,16 +294,11 @@ impl Partition {
         if !in_sync.is_empty() {
             self.isr = in_sync;
         }
-        let moving = !self.adding.is_empty() || !self.removing.is_empty();
-        if moving && self.adding.iter().all(|id| self.isr.contains(id)) {
-            let stays: BTreeSet<i32> =
-                self.isr.iter().copied().filter(|id| !self.removing.contains(id)).collect();
-            if !stays.is_empty() {
-                self.replicas.retain(|id| !self.removing.contains(id));
-                self.isr = stays;
-                self.adding.clear();
-                self.removing.clear();
-            }
+        if self.is_complete() {
+            self.replicas.retain(|id| !self.removing.contains(id));
+            self.isr.retain(|id| !self.removing.contains(id));
+            self.adding.clear();
+            self.removing.clear();
         }
         self.copied.retain(|id, _| self.replicas.contains(id) && !self.isr.contains(id));
         let leads = |id: &i32| self.isr.contains(id) && self.replicas.contains(id) && !fenced.contains(id);
@@ -314,12 +307,35 @@ impl Partition {
         }
     }
 
-    /// `PartitionReassignmentReplicas`: the target in front, then what goes. What is being added by a reassignment that
-    /// this one supersedes counts as present.
+    /// `PartitionReassignmentReplicas.maybeCompleteReassignment` of Kafka 4.3. What is added has to be in sync; who stays only
+    /// where more goes than comes. (Kafka 3.9 wants all of the target in sync.)
+    fn is_complete(&self) -> bool {
+        let moving = !self.adding.is_empty() || !self.removing.is_empty();
+        let stays = |id: &i32| self.isr.contains(id) && !self.removing.contains(id);
+        let mut target = self.replicas.iter().filter(|id| !self.removing.contains(id));
+        moving
+            && self.isr.iter().any(stays)
+            && self.adding.iter().all(stays)
+            && (self.adding.len() >= self.removing.len() || target.all(stays))
+    }
+
+    /// `ReplicationControlManager.changePartitionReassignment`: the target in front, then what goes. What is being added by
+    /// a reassignment that this one supersedes counts as present. Where this one adds nothing, what that one added is still
+    /// named as added, even if it goes now; then it is never complete and has to be cancelled.
     fn reassign(&mut self, target: &[i32]) {
-        self.removing = self.replicas.iter().copied().filter(|id| !target.contains(id)).collect();
-        self.adding = target.iter().copied().filter(|id| !self.replicas.contains(id)).collect();
-        self.replicas = target.iter().chain(&self.removing).copied().collect();
+        // Kafka has both as sets, in ascending order.
+        let minus = |all: &[i32], other: &[i32]| -> Vec<i32> {
+            let rest = all.iter().copied().filter(|id| !other.contains(id));
+            rest.collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        let (removing, adding) = (minus(&self.replicas, target), minus(target, &self.replicas));
+        self.replicas = target.iter().chain(&removing).copied().collect();
+        if !removing.is_empty() {
+            self.removing = removing;
+        }
+        if !adding.is_empty() {
+            self.adding = adding;
+        }
     }
 
     /// `PartitionReassignmentRevert`: what was being added goes, and the rest keeps the order it has now.
