@@ -5,6 +5,7 @@
 
 mod actions;
 mod chaos;
+mod distributions;
 mod faults;
 mod history;
 mod install;
@@ -180,6 +181,8 @@ impl Day {
         let chaos = chaos::operators_killed(world, self.chaos, self.seed);
         self.step(world, "operators killed at random while brokers are broken", chaos).await?;
         self.step(world, "a namespace with a policy can always be deleted", remove::namespaces(world))
+            .await?;
+        self.step(world, "pods of Strimzi, Koperator and the Bitnami chart", distributions::all(world))
             .await?;
         self.always(world, "uninstalling leaves nothing behind", remove::all(world)).await
     }

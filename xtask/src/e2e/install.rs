@@ -80,7 +80,7 @@ pub async fn rolled_out(world: &World) -> Result<()> {
 }
 
 /// Folders of the node as volumes. There is nobody who would make them when they are asked for.
-async fn volumes(world: &World, prefix: &str, number: usize) -> Result<()> {
+pub async fn volumes(world: &World, prefix: &str, number: usize) -> Result<()> {
     for number in 0..number {
         let name = format!("{prefix}-{number}");
         let folder = world.folder()?.join(&name);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde_json::json;
 
+use super::distributions::MIXED;
 use super::world::{DOCTOR, KAFKA, World};
 
 /// The namespace of a policy without a Kafka.
@@ -64,7 +65,7 @@ pub async fn all(world: &World) -> Result<()> {
     for policy in policies["items"].as_array().into_iter().flatten() {
         ensure!(policy["metadata"]["finalizers"].is_null(), "a finalizer is left on a policy: {policy}");
     }
-    let delete = ["delete", "namespace", KAFKA, "--ignore-not-found", "--wait=true", "--timeout=180s"];
+    let delete = ["delete", "namespace", KAFKA, MIXED, "--ignore-not-found", "--wait=true", "--timeout=180s"];
     world.kubectl(&delete).await?;
     println!("  no object is left but the CRDs; no policy has a finalizer");
     Ok(())

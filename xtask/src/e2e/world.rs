@@ -131,9 +131,18 @@ impl World {
 
     /// Applies manifests.
     pub async fn apply(&self, manifests: &str) -> Result<()> {
+        self.send("apply", manifests).await
+    }
+
+    /// Creates objects; such as have their names made by the API server.
+    pub async fn create(&self, manifests: &str) -> Result<()> {
+        self.send("create", manifests).await
+    }
+
+    async fn send(&self, how: &str, manifests: &str) -> Result<()> {
         let mut kubectl = self.node.kubectl();
         kubectl
-            .args(["apply", "--filename=-"])
+            .args([how, "--filename=-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -142,9 +151,11 @@ impl World {
         input.write_all(manifests.as_bytes()).await.context("kubectl does not read")?;
         drop(input);
         let output = tokio::time::timeout(COMMAND_WITHIN, child.wait_with_output()).await;
-        let output = output.context("kubectl apply takes too long")?.context("kubectl cannot be run")?;
+        let output = output
+            .with_context(|| format!("kubectl {how} takes too long"))?
+            .context("kubectl cannot be run")?;
         if !output.status.success() {
-            bail!("kubectl apply: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!("kubectl {how}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
     }
