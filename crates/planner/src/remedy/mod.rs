@@ -1,5 +1,6 @@
 //! Remedies that move replicas: what has to move, where it goes best, and what then is left unevenly led.
 
+mod exact;
 mod leaders;
 mod racks;
 mod relief;
@@ -73,6 +74,8 @@ pub enum Why {
         /// What was above its limit.
         figure: &'static str,
     },
+    /// It makes room for what has to move.
+    Room,
     /// Only its leadership changes, so that all brokers lead about as much.
     Leadership {
         /// The id of the broker that led it.
@@ -163,6 +166,7 @@ impl std::fmt::Display for Why {
         match self {
             Self::Vacated { broker } => write!(f, "a replica leaves broker {broker}"),
             Self::Racks => write!(f, "its replicas share a rack"),
+            Self::Room => write!(f, "it makes room for what has to move"),
             Self::Relief { broker, figure } => write!(f, "broker {broker} is above its limit of {figure}"),
             Self::Leadership { broker } => write!(f, "broker {broker} leads more than its share"),
         }
@@ -187,6 +191,9 @@ pub fn propose<'a>(instance: &'a Instance, remedy: &Remedy) -> Result<Proposal<'
     planner.retreat();
     planner.limits = Limits::legal(instance);
     planner.even_leadership();
+    if matches!(remedy, Remedy::Repair | Remedy::Drain(_) | Remedy::Demote(_)) {
+        planner.try_everything();
+    }
     Ok(planner.finish())
 }
 

@@ -60,11 +60,10 @@ proptest! {
     }
 }
 
-/// Planning is no exhaustive search, so that a plan may cost a little more than the best there is, in few cases.
 #[test]
 fn tiny_clusters_are_repaired_as_cheaply_as_by_trying_everything() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let (mut repairable, mut refused, mut dearer) = (0, 0, Vec::new());
+    let mut repaired = 0;
     for _ in 0..CLUSTERS {
         let cluster = tiny_cluster().new_tree(&mut runner).unwrap().current();
         let instance = cluster.instance();
@@ -73,19 +72,15 @@ fn tiny_clusters_are_repaired_as_cheaply_as_by_trying_everything() {
             assert!(!proposal.shortfalls.is_empty(), "{cluster:?}");
             continue;
         };
-        repairable += 1;
-        if !proposal.shortfalls.is_empty() {
-            refused += 1;
-            continue;
-        }
+        assert_eq!(proposal.shortfalls, [], "it can be repaired: {cluster:?}");
         let (moves, megabytes) = proposal.copied();
         let price = if cluster.has_dead_brokers() { moves as f64 } else { megabytes };
-        if price > least * 1.000_01 {
-            dearer.push((price, least));
-        }
+        assert!(price <= least * 1.000_01, "{price} instead of {least}: {cluster:?}");
+        let after = judge(&cluster, &Assignment::of(&cluster, &proposal));
+        assert_eq!((after.broken, after.illegal), (vec![], vec![]), "{cluster:?}");
+        repaired += 1;
     }
-    assert!(refused * 200 <= repairable, "{refused} of {repairable} that could be repaired are not");
-    assert!(dearer.len() * 200 <= repairable, "of {repairable}: {dearer:?}");
+    assert!(repaired * 10 > CLUSTERS * 9, "{repaired} of {CLUSTERS} can be repaired");
 }
 
 const CLUSTERS: usize = 4_000;
