@@ -25,6 +25,7 @@ mod outage;
 mod permissions;
 mod platform;
 mod racks;
+mod rights;
 mod traffic;
 mod treatment;
 mod world;
