@@ -3,10 +3,15 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
-use std::{process::ExitCode, time::Duration};
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 /// Longest wait for the whole answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two questions.
+const PAUSE: Duration = Duration::from_secs(1);
 /// More of an answer than this is not shown.
 const SHOWN_BYTES: u64 = 4096;
 
@@ -16,13 +21,29 @@ pub struct ProbeArguments {
     /// Address to ask by GET, such as http://localhost:3001/readyz.
     #[arg(value_name = "URL")]
     url: String,
+    /// Ask again, once a second, for so many seconds until it is well.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    within: u64,
 }
 
 /// Prints the answer and succeeds if its status is 2xx.
 ///
 /// # Errors
-/// No answer within five seconds, or another status.
-pub fn run(ProbeArguments { url }: &ProbeArguments) -> anyhow::Result<ExitCode> {
+/// No answer within five seconds, or another status, the last time that it was asked.
+pub fn run(ProbeArguments { url, within }: &ProbeArguments) -> anyhow::Result<ExitCode> {
+    let end = Instant::now() + Duration::from_secs(*within);
+    loop {
+        match ask(url) {
+            Err(error) if Instant::now() < end => {
+                eprintln!("{error:#}; asking again");
+                std::thread::sleep(PAUSE);
+            }
+            asked => return asked,
+        }
+    }
+}
+
+fn ask(url: &str) -> anyhow::Result<ExitCode> {
     let config =
         ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
     let mut answer =

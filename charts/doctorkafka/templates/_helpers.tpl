@@ -22,6 +22,13 @@ app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/version: {{ .context.Chart.AppVersion | quote }}
 {{- end -}}
 
+{{/* Labels that are asked for in values, but none of those above. */}}
+{{- define "doctorkafka.moreLabels" -}}
+{{- with omit . "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" }}
+{{- toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{- define "doctorkafka.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 {{ .Values.serviceAccount.name | default (printf "%s-operator" (include "doctorkafka.fullname" .)) }}

@@ -120,12 +120,9 @@ impl Parts {
                 return Err(unusable("spec.kafka.authentication.tls needs spec.kafka.tls"));
             }
             let pair = &tls.certificate_and_key;
-            let (secret, certificate, key) = match user {
-                Some(user) => (user, "user.crt", "user.key"),
-                None => (pair.secret_name.as_str(), pair.certificate.as_str(), pair.key.as_str()),
-            };
-            let certificate = self.mount(secret, certificate, "user.crt")?;
-            let key = self.mount(secret, key, "user.key")?;
+            let secret = user.unwrap_or(&pair.secret_name);
+            let certificate = self.mount(secret, &pair.certificate, "user.crt")?;
+            let key = self.mount(secret, &pair.key, "user.key")?;
             self.set("TLS_CERT", &certificate);
             self.set("TLS_KEY", &key);
         }
@@ -139,12 +136,10 @@ impl Parts {
         user: Option<&str>,
     ) -> Result<(), NotInjected> {
         let secret = &of_policy.password_secret;
-        // The Secret of a KafkaUser has the user's name, and the password under this key.
-        let (name, secret, key) = match user {
-            Some(user) => (user, user, "password"),
-            None => (of_policy.username.as_str(), secret.secret_name.as_str(), secret.password.as_str()),
-        };
-        let file = self.mount(secret, key, "password")?;
+        // The Secret of a KafkaUser has the user's name.
+        let (name, secret_name) =
+            user.map_or((of_policy.username.as_str(), secret.secret_name.as_str()), |user| (user, user));
+        let file = self.mount(secret_name, &secret.password, "password")?;
         self.set("SASL_MECHANISM", mechanism);
         self.set("SASL_USERNAME", name);
         self.set("SASL_PASSWORD_FILE", &file);
@@ -246,7 +241,8 @@ mod tests {
         mutual["authentication"] = json!({"tls": {"certificateAndKey": pair}});
         let mutual = parts(mutual, Some("sidecar")).unwrap();
         let shown = serde_json::to_string(&mutual.volume.as_ref().unwrap().0).unwrap();
-        assert!(shown.contains("user.key") && !shown.contains("tls.key"), "{shown}");
+        assert!(shown.contains("\"name\":\"sidecar\"") && !shown.contains("\"name\":\"doctor\""), "{shown}");
+        assert!(shown.contains("\"key\":\"tls.key\"") && shown.contains("\"key\":\"tls.crt\""), "{shown}");
         assert!(value(&mutual, "TLS_CERT").is_some() && value(&mutual, "SASL_MECHANISM").is_none());
 
         let mut bearer = secured();

@@ -61,7 +61,13 @@ fn annotated(name: &str, annotation: &str, value: &str) -> Value {
 }
 
 fn sidecar(object: &Value) -> Container {
-    let pod: Pod = serde_json::from_value(patched(object)).unwrap();
+    sidecar_with(object, &SidecarSettings::for_tests())
+}
+
+fn sidecar_with(object: &Value, settings: &SidecarSettings) -> Container {
+    let mut patched = object.clone();
+    json_patch::patch(&mut patched, &inject(object, "kafka", &policies(), settings).unwrap().patch).unwrap();
+    let pod: Pod = serde_json::from_value(patched).unwrap();
     pod.spec.unwrap().init_containers.unwrap().into_iter().find(|c| c.name == names::SIDECAR).unwrap()
 }
 
@@ -243,6 +249,11 @@ fn the_pod_s_class_of_service_stays_what_it_was() {
             json!({"cpu": "1000m", "memory": "2048Mi"});
     });
     assert_eq!(resources(&written_otherwise), Some(json!({"requests": all, "limits": all})));
+    // An API server refuses a request above the limit.
+    let settings = SidecarSettings { cpu_request: "200m".parse().unwrap(), ..SidecarSettings::for_tests() };
+    let greedy = sidecar_with(&burstable, &settings).resources.map(|r| serde_json::to_value(r).unwrap());
+    let more = json!({"cpu": "200m", "memory": "64Mi"});
+    assert_eq!(greedy, Some(json!({"requests": {"cpu": "200m", "memory": "24Mi"}, "limits": more})));
     let whole = with("statefulset", |object| object["spec"]["resources"] = json!({"limits": {"cpu": "2"}}));
     assert_eq!(resources(&whole), None, "the pod's own are all given away");
 }

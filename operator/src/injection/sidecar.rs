@@ -17,7 +17,7 @@ use k8s_openapi::{
 };
 use std::collections::BTreeMap;
 
-/// The most CPU a sidecar may use, where it must have a limit. It uses a hundredth of a core.
+/// The most CPU a sidecar may use, where it must have a limit and requests no more. It uses a hundredth of a core.
 const CPU_LIMIT: &str = "100m";
 
 /// Whom the sidecar runs as when nobody says who the broker is: a user without a name, as in distroless images.
@@ -242,7 +242,10 @@ fn resources(spec: &PodSpec, settings: &SidecarSettings) -> Option<ResourceRequi
         amounts.extend(cpu.map(|cpu| ("cpu".to_owned(), quantity(cpu))));
         Some(amounts)
     };
-    let limit_cpu = containers(spec).all(|container| limit(container, "cpu").is_some()).then_some(CPU_LIMIT);
+    // An API server takes no pod with a request above its limit, and an answer that makes it so would keep the broker's away.
+    let requests_more = CPU_LIMIT.parse::<Quantity>().is_ok_and(|usual| settings.cpu_request > usual);
+    let most = if requests_more { settings.cpu_request.as_str() } else { CPU_LIMIT };
+    let limit_cpu = containers(spec).all(|container| limit(container, "cpu").is_some()).then_some(most);
     let limits = amounts(limit_cpu, &settings.memory_limit);
     let requests = if containers(spec).all(is_guaranteed) {
         limits.clone()
