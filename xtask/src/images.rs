@@ -112,14 +112,16 @@ fn build_with(engine: &str, out: &Path) -> Result<()> {
         let dockerfile = root().join("deploy/docker").join(format!("{}.Dockerfile", program.name));
         println!("{engine}: building {} ...", program.tag());
         let mut build = Command::new(engine);
-        build.args(["build", "--tag", &program.tag(), "--build-arg", &format!("VERSION={VERSION}")]);
+        // Podman puts images without a registry under localhost/, where no chart looks for them.
+        let tag = format!("docker.io/{}", program.tag());
+        build.args(["build", "--tag", &tag, "--build-arg", &format!("VERSION={VERSION}")]);
         if let Some(revision) = revision() {
             build.args(["--build-arg", &format!("REVISION={revision}")]);
         }
         build.arg("--file").arg(dockerfile).arg(root()).env("DOCKER_BUILDKIT", "1");
         succeed(&mut build)?;
         let archive = program.archive(&folder);
-        succeed(Command::new(engine).args(["save", "--output"]).arg(&archive).arg(program.tag()))?;
+        succeed(Command::new(engine).args(["save", "--output"]).arg(&archive).arg(&tag))?;
         write_sbom(&folder, program, &sbom::of(&metadata, program.binary, &[])?)?;
         println!("{}: {}", archive.display(), megabytes(archive.metadata()?.len()));
     }

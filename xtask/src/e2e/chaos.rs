@@ -35,9 +35,10 @@ pub async fn operators_killed(world: &World, time: Duration, seed: u64) -> Resul
     println!("  for {} s, seed {seed}", time.as_secs());
     let begun = actions::all(world).await?.len();
     let end = Instant::now() + time;
-    let (killed, faults) = tokio::try_join!(
+    let (killed, faults, looks) = tokio::try_join!(
         kill_operators(world, end, Rng::with_seed(seed)),
-        break_brokers(world, end, Rng::with_seed(seed.wrapping_add(1)))
+        break_brokers(world, end, Rng::with_seed(seed.wrapping_add(1))),
+        watch_leaders(world, end)
     )?;
     // One that was killed again and again is started again after up to five minutes.
     world.kubectl(&["delete", "pods", "--all", "--namespace", DOCTOR, "--wait=false"]).await?;
@@ -58,12 +59,41 @@ pub async fn operators_killed(world: &World, time: Duration, seed: u64) -> Resul
     let leaders = one_leader_at_a_time(&log)?;
     only_true_alerts(log.get(begun..).unwrap_or_default(), &faults)?;
     println!(
-        "  {killed} operators killed, {} brokers broken; {leaders} leaders one after the other, {} records, no false alert",
+        "  {killed} operators killed, {} brokers broken; {leaders} leaders one after the other, never two in {looks} looks, \
+         {} records, no false alert",
         faults.len(),
         log.len() - begun
     );
     ensure!(killed > 0 && !faults.is_empty(), "there was too little time for a fault");
     Ok(())
+}
+
+/// What the operators say of themselves: never do two of them lead at once. Gives how often somebody led.
+async fn watch_leaders(world: &World, end: Instant) -> Result<usize> {
+    let leads = async |address: &str| {
+        let page = world.get(address, 3001, "/metrics").await.unwrap_or_default();
+        page.lines().any(|line| line == "doctorkafka_leader 1")
+    };
+    let mut looks = 0;
+    while Instant::now() < end {
+        let pods = world.json(&["get", "pods", "--namespace", DOCTOR, OPERATORS]).await?;
+        let pods = pods["items"].as_array().context("a list of pods")?;
+        let addresses: Vec<&str> = pods.iter().filter_map(|pod| pod["status"]["podIP"].as_str()).collect();
+        let mut leaders = Vec::new();
+        for address in addresses {
+            if leads(address).await {
+                leaders.push(address);
+            }
+        }
+        looks += leaders.len().min(1);
+        // They were asked one after the other: the first may have handed over before the second was.
+        if let [first, second, ..] = leaders[..] {
+            ensure!(!leads(first).await || !leads(second).await, "{first} and {second} both lead");
+        }
+        continue_after(Duration::from_secs(1)).await;
+    }
+    ensure!(looks > 0, "nobody ever said that it leads");
+    Ok(looks)
 }
 
 /// The container's process dies, or the pod does without a farewell.

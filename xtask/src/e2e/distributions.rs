@@ -74,6 +74,12 @@ async fn scenarios(world: &World, stand_in: &StandIn<'_>) -> Result<()> {
     // Koperator puts another pod in its place, which may be there before the broker was missed.
     dead(world, 102, "events-102-", &["Unhealthy", "Recovering"]).await?;
 
+    for pod in ["prod-brokers-0", "queue-kafka-controller-0", "events-102-"] {
+        sidecar_killed(world, pod).await?;
+    }
+    stand_in.rounds(QUIET_ROUNDS).await?;
+    ensure!(stand_in.rolled() == 0, "a sidecar's end had Strimzi's stand-in roll {} pods", stand_in.rolled());
+
     world.apply(&pods::pod_set("2").to_string()).await?;
     let rolled = world.until("Strimzi's pods to be rolled", ROLLS_WITHIN, || async {
         let rolled = stand_in.rolled();
@@ -95,8 +101,7 @@ async fn scenarios(world: &World, stand_in: &StandIn<'_>) -> Result<()> {
 
 /// The broker's process is killed: told as one of these states, and over by itself.
 async fn dead(world: &World, id: i32, pod: &str, states: &[&str]) -> Result<()> {
-    let uid = pods_of(world).await?.into_iter().find(|(name, _)| name.starts_with(pod)).map(|(_, uid)| uid);
-    let uid = uid.with_context(|| format!("there is no pod {pod}"))?;
+    let (_, uid) = find_pod(world, pod).await?;
     let history = world.watch(MIXED, MIXED)?;
     // The first that is written is how all are now.
     let begun = || async { Ok(if history.mark() > 0 { Ok(()) } else { Err(String::new()) }) };
@@ -115,6 +120,40 @@ async fn dead(world: &World, id: i32, pod: &str, states: &[&str]) -> Result<()> 
     let blamed = history.since(0).into_iter().find(|b| b.id != id && b.state == "Unhealthy");
     ensure!(blamed.is_none(), "another was blamed: {}", blamed.map(|b| b.to_string()).unwrap_or_default());
     Ok(())
+}
+
+/// The kubelet starts a sidecar that was killed anew, and the broker's pod stays. Koperator replaces the pod if it looks while the
+/// sidecar is not back yet.
+async fn sidecar_killed(world: &World, pod: &str) -> Result<()> {
+    let (name, uid) = find_pod(world, pod).await?;
+    let sidecar = processes::of_pod(&uid)?.into_iter().find(is_sidecar);
+    processes::kill(sidecar.with_context(|| format!("{name} has no sidecar"))?.pid)?;
+    let restarts =
+        "--output=jsonpath={.status.initContainerStatuses[?(@.name==\"doctorkafka-sidecar\")].restartCount}";
+    let back = world.until("the sidecar to be back", STARTS_WITHIN, || async {
+        let (now, now_uid) = find_pod(world, pod).await?;
+        let count = world.kubectl(&["get", "pod", &now, "--namespace", MIXED, restarts]).await?;
+        let back = now_uid != uid || count.trim() != "0";
+        Ok(if back { Ok(now_uid == uid) } else { Err(format!("{now}, {count} restarts")) })
+    });
+    let stayed = back.await?;
+    ensure!(stayed || pod == "events-102-", "{name} was replaced because its sidecar was killed");
+    healthy(world, "all brokers after a sidecar's end", STARTS_WITHIN).await?;
+    println!(
+        "  the sidecar of {name} was killed: the pod {}",
+        if stayed { "stayed" } else { "was replaced" }
+    );
+    Ok(())
+}
+
+/// The name and uid of the pod whose name begins like this.
+async fn find_pod(world: &World, name: &str) -> Result<(String, String)> {
+    let found = pods_of(world).await?.into_iter().find(|(other, _)| other.starts_with(name));
+    found.with_context(|| format!("there is no pod {name}"))
+}
+
+fn is_sidecar(process: &processes::Running) -> bool {
+    process.arguments.first().is_some_and(|program| program.ends_with("doctorkafka-sidecar"))
 }
 
 async fn brokers(world: &World) -> Result<Vec<Broker>> {
@@ -153,8 +192,7 @@ async fn no_token(world: &World) -> Result<()> {
     let (mut sidecars, mut with_token) = (0, 0);
     for uid in uids(world).await? {
         for process in processes::of_pod(&uid)? {
-            let program = process.arguments.first().map(String::as_str).unwrap_or_default();
-            if program.ends_with("doctorkafka-sidecar") {
+            if is_sidecar(&process) {
                 ensure!(!token(process.pid), "a sidecar has a token");
                 sidecars += 1;
             } else if process.arguments.iter().any(|argument| argument == "kafka.Kafka") && token(process.pid)

@@ -36,6 +36,10 @@ pub async fn chart(world: &World) -> Result<()> {
     let pods = pods["items"].as_array().context("a list of pods")?;
     ensure!(pods.len() == 2, "{} operators instead of 2", pods.len());
     println!("{}", indented(&world.kubectl(&["get", "pods", "--namespace", DOCTOR]).await?));
+    let tested = world.helm(&["test", DOCTOR, "--namespace", DOCTOR, "--timeout=90s"]).await;
+    let logs = world.kubectl(&["logs", "doctorkafka-test", "--namespace", DOCTOR, "--ignore-errors"]).await;
+    tested.with_context(|| logs.unwrap_or_default())?;
+    println!("  helm test: an operator answers behind its Service");
     Ok(())
 }
 

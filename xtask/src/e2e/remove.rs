@@ -65,9 +65,29 @@ pub async fn all(world: &World) -> Result<()> {
     for policy in policies["items"].as_array().into_iter().flatten() {
         ensure!(policy["metadata"]["finalizers"].is_null(), "a finalizer is left on a policy: {policy}");
     }
+    no_transaction_is_open(world).await?;
     let delete = ["delete", "namespace", KAFKA, MIXED, "--ignore-not-found", "--wait=true", "--timeout=180s"];
     world.kubectl(&delete).await?;
     println!("  no object is left but the CRDs; no policy has a finalizer");
+    Ok(())
+}
+
+/// The leader's transaction is over: an open one would keep readers of the actions log from what comes after it.
+async fn no_transaction_is_open(world: &World) -> Result<()> {
+    let broker = "queue-kafka-controller-0";
+    if world.kubectl(&["get", "pod", broker, "--namespace", MIXED, "--ignore-not-found"]).await?.is_empty() {
+        return Ok(());
+    }
+    let list = ["org.apache.kafka.tools.TransactionsCommand", "--bootstrap-server=localhost:9092", "list"];
+    let java = ["java", "-Xmx96m", "-XX:+UseSerialGC", "-cp", "/opt/kafka/libs/*"];
+    let exec = ["exec", broker, "--namespace", MIXED, "--container=kafka", "--"];
+    let listed = world.kubectl(&[exec.as_slice(), &java, &list].concat()).await?;
+    let ours: Vec<&str> = listed.lines().filter(|line| line.starts_with("doctorkafka-")).collect();
+    ensure!(!ours.is_empty(), "the doctor's transactional id is not known to Kafka: {listed}");
+    let ended =
+        |line: &&str| ["Empty", "CompleteCommit", "CompleteAbort"].iter().any(|state| line.contains(state));
+    ensure!(ours.iter().all(ended), "a transaction is open: {listed}");
+    println!("  no transaction of the doctor's is open");
     Ok(())
 }
 

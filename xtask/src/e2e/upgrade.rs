@@ -16,7 +16,7 @@ use super::world::{Broker, DOCTOR, KAFKA, POLICY, World};
 use crate::images::VERSION;
 use crate::steps::root;
 
-/// A version before this one, in which the operators had other annotations and memory.
+/// A version before this one, in which the operators had another annotation.
 const PREVIOUS: &str = "0.0.9";
 const LOADED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -59,7 +59,7 @@ fn change(file: &Path, from: &str, to: &str) -> Result<()> {
         .with_context(|| format!("{} cannot be written", file.display()))
 }
 
-/// `helm upgrade` to this chart, `helm rollback`, and `helm upgrade` again: no alert, and pods go on being injected.
+/// `helm upgrade` to this chart, `helm rollback`, and `helm upgrade` again, while a producer writes: no alert, and no broker ill.
 pub async fn forth_and_back(world: &World) -> Result<()> {
     let before = actions::all(world).await?.len();
     let history = world.watch(KAFKA, POLICY)?;
@@ -92,6 +92,9 @@ pub async fn forth_and_back(world: &World) -> Result<()> {
         println!("  helm {}: operators of chart {version}", step[0]);
     }
     println!("{}", indented(&world.helm(&["history", DOCTOR, "--namespace", DOCTOR]).await?));
+    let steady = world.json(&["get", "pod", "steady", "--namespace", KAFKA]).await?;
+    let restarts = &steady["status"]["containerStatuses"][0]["restartCount"];
+    ensure!(steady["status"]["phase"] == "Running" && *restarts == 0, "the load ended: {}", steady["status"]);
     world.kubectl(&["delete", "pod", "steady", "--namespace", KAFKA, "--now"]).await?;
     let log = actions::all(world).await?;
     let new = log.get(before..).unwrap_or_default();

@@ -141,9 +141,14 @@ fn has_ended(pod: &Value) -> bool {
     ["Succeeded", "Failed"].iter().any(|phase| pod["status"]["phase"] == *phase)
 }
 
+/// Koperator's `IsPodContainsTerminatedContainer`: any container, and a native sidecar that ended with an error.
 fn a_container_ended(pod: &Value) -> bool {
-    let statuses = pod["status"]["containerStatuses"].as_array();
-    statuses.into_iter().flatten().any(|container| !container["state"]["terminated"].is_null())
+    let ended = |kind: &str| {
+        let statuses = pod["status"][kind].as_array().into_iter().flatten();
+        statuses.map(|container| &container["state"]["terminated"]).filter(|it| !it.is_null())
+    };
+    let failed = |it: &Value| it["reason"].as_str().is_some_and(|reason| reason.contains("Error"));
+    ended("containerStatuses").next().is_some() || ended("initContainerStatuses").any(failed)
 }
 
 /// The condition of the pod as a whole: also of sidecars.
