@@ -236,8 +236,10 @@ impl Alerts {
             kind if open == Some(kind) => return None,
             kind => self.open(seen.broker, kind, seen.at, Some(seen.reason.as_str())),
         }
-        let message =
-            format!("{}; found {:.0}, and told late because the leader was lost", seen.message, seen.at);
+        let message = format!(
+            "{}; seen {:.0} by this doctor, which stood by; the log lacked it",
+            seen.message, seen.at
+        );
         let mut draft = Draft::new(seen.kind, Severity::Info, Some(seen.broker), message);
         draft.evidence = seen.evidence;
         draft.evidence.insert(REASON.into(), json!(seen.reason.as_str()));

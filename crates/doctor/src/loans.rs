@@ -160,8 +160,13 @@ pub(crate) fn relief(
             bytes: 0,
         })
     };
-    let message = format!("broker {broker} is overloaded: {why}");
-    treatment(broker, Remedy::LeadershipRelief, message, moves.iter().filter_map(change).collect(), None)
+    treatment(
+        broker,
+        Remedy::LeadershipRelief,
+        why.to_owned(),
+        moves.iter().filter_map(change).collect(),
+        None,
+    )
 }
 
 fn between(earlier: Timestamp, later: Timestamp) -> Duration {

@@ -161,9 +161,10 @@ fn untold<'a>(
 fn event(record: &ActionRecord, object: &PolicyObject, instance: &str, omitted: u32) -> Option<Event> {
     let (type_, reason, action) = match record.kind {
         ActionKind::AlertOverload => ("Warning", "Overloaded", "Diagnose"),
-        // Part of a rolling update: expected, and over by itself.
+        // Part of a rolling update: expected, and over by itself. Or told late, and over already.
         ActionKind::AlertUnhealthy if record.severity == Severity::Info => {
-            ("Normal", "Restarting", "Diagnose")
+            let restarts = record.evidence.get("reason").is_some_and(|reason| reason == "RollingUpdate");
+            ("Normal", if restarts { "Restarting" } else { "Unhealthy" }, "Diagnose")
         }
         ActionKind::AlertUnhealthy => ("Warning", "Unhealthy", "Diagnose"),
         ActionKind::AlertUnknown => ("Warning", "Unknown", "Diagnose"),

@@ -9,8 +9,8 @@ use doctorkafka_kafka::LogDir;
 const SAME_VOLUME: u64 = 64 << 20;
 
 /// Files of replicas that were deleted or moved away are taken off the volume `log.segment.delete.delay.ms` later, a minute
-/// unless set otherwise. What is still there after this time is something else.
-const FREED_WITHIN: Duration = Duration::from_secs(150);
+/// unless set otherwise. What is still there after once to twice this time is something else.
+const FREED_WITHIN: Duration = Duration::from_secs(90);
 
 /// All directories of a broker together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,33 +20,51 @@ pub(super) struct Disk {
     pub volume: Option<Volume>,
     /// Bytes of the replicas that belong there.
     pub replicas: u64,
-    /// Bytes of replicas that do not belong there any more, and that the broker has yet to take off its volumes.
-    pub going: u64,
-    /// When that was last seen to grow.
-    going_since: Moment,
+    /// Bytes of replicas that the broker still has and that do not belong there any more: a reassignment takes them away.
+    leaving: u64,
+    /// Bytes that the broker has given up and has yet to take off its volumes: those it gave up before `turned`, and since.
+    deleted: [u64; 2],
+    turned: Moment,
 }
 
 impl Disk {
-    pub fn new(at: Moment, volume: Option<Volume>, replicas: u64) -> Self {
-        Self { at, volume, replicas, going: 0, going_since: at }
+    pub fn new(at: Moment, volume: Option<Volume>, replicas: u64, leaving: u64) -> Self {
+        Self { at, volume, replicas, leaving, deleted: [0; 2], turned: at }
     }
 
-    /// Finds out what is going, from what was there `before`, and how much of that still belongs there.
+    /// Finds out what is being deleted, from what was there `before`, and how much of that still belongs there.
     pub fn follow(&mut self, before: &Self, kept: u64) {
-        let (Some(was), Some(is)) = (before.others(), self.others()) else { return };
-        let dropped = before.replicas.saturating_sub(kept);
-        let late = self.at.since(before.going_since) > FREED_WITHIN;
-        let known = if late { 0 } else { before.going };
-        (self.going, self.going_since) = match is.saturating_sub(was).min(dropped) {
-            0 => (known.saturating_sub(was.saturating_sub(is)), before.going_since),
-            more => (known.saturating_add(more), self.at),
-        };
+        let (Some(was), Some(is)) = (before.untold(), self.untold()) else { return };
+        (self.deleted, self.turned) = (before.deleted, before.turned);
+        if self.at.since(self.turned) > FREED_WITHIN {
+            let late = self.at.since(self.turned) > 2 * FREED_WITHIN;
+            (self.deleted, self.turned) = ([if late { 0 } else { self.deleted[1] }, 0], self.at);
+        }
+        let told_before = before.replicas.saturating_add(before.leaving);
+        let given_up = told_before.saturating_sub(kept).saturating_sub(self.leaving);
+        self.deleted[1] = self.deleted[1].saturating_add(is.saturating_sub(was).min(given_up));
+        // What was given up first goes first.
+        let mut freed = was.saturating_sub(is);
+        for bytes in &mut self.deleted {
+            let gone = freed.min(*bytes);
+            (*bytes, freed) = (*bytes - gone, freed - gone);
+        }
+    }
+
+    /// Bytes that will be free without anybody's doing.
+    pub fn going(&self) -> u64 {
+        self.deleted.iter().fold(self.leaving, |sum, bytes| sum.saturating_add(*bytes))
     }
 
     /// Bytes on the volumes that are not of replicas that belong there.
     pub fn others(&self) -> Option<u64> {
         let Volume { total, usable } = self.volume?;
         Some(total.saturating_sub(usable).saturating_sub(self.replicas))
+    }
+
+    /// Bytes on the volumes of which the broker tells nothing.
+    fn untold(&self) -> Option<u64> {
+        self.others().map(|others| others.saturating_sub(self.leaving))
     }
 }
 
@@ -93,27 +111,43 @@ mod tests {
         assert_eq!(volume(&apart), Some(Volume { total: 21 << 30, usable: (9 << 30) + (4 << 20) }));
     }
 
+    fn disk(second: u64, used: u64, replicas: u64, leaving: u64) -> Disk {
+        let volume = Volume { total: 100, usable: 100 - used };
+        Disk::new(Moment(second * 1_000), Some(volume), replicas, leaving)
+    }
+
+    fn after(mut disk: Disk, before: &Disk, kept: u64) -> Disk {
+        disk.follow(before, kept);
+        disk
+    }
+
     #[test]
-    fn what_was_moved_away_is_going_until_it_is_gone() {
-        let disk = |second: u64, used: u64, replicas| {
-            let volume = Volume { total: 100, usable: 100 - used };
-            Disk::new(Moment(second * 1_000), Some(volume), replicas)
-        };
-        let follow = |mut disk: Disk, before: &Disk, kept| {
-            disk.follow(before, kept);
-            disk
-        };
-        let full = disk(0, 90, 85);
-        // 20 moved away, and 3 came in.
-        let moved = follow(disk(10, 93, 68), &full, 65);
-        assert_eq!(moved.going, 20);
+    fn what_is_moved_away_is_going_until_it_is_gone() {
+        let full = disk(0, 90, 85, 0);
+        // For minutes, 20 are copied away, and 3 come in.
+        let copied = after(disk(10, 90, 65, 20), &full, 65);
+        let copied = after(disk(300, 93, 68, 20), &copied, 65);
+        assert_eq!(copied.going(), 20);
+        let given_up = after(disk(310, 93, 68, 0), &copied, 68);
+        assert_eq!(given_up.going(), 20);
         // What somebody else writes is not going.
-        let other = follow(disk(20, 95, 68), &moved, 68);
-        assert_eq!(other.going, 20);
-        assert_eq!(follow(disk(30, 83, 68), &other, 68).going, 8);
-        assert_eq!(follow(disk(30, 75, 68), &other, 68).going, 0);
+        let other = after(disk(320, 95, 68, 0), &given_up, 68);
+        assert_eq!(other.going(), 20);
+        assert_eq!(after(disk(370, 83, 68, 0), &other, 68).going(), 8);
+        assert_eq!(after(disk(370, 75, 68, 0), &other, 68).going(), 0);
         // A broker that takes no file off its volume is full.
-        assert_eq!(follow(disk(170, 95, 68), &other, 68).going, 0);
+        let late = after(disk(420, 95, 68, 0), &other, 68);
+        assert_eq!(after(disk(520, 95, 68, 0), &late, 68).going(), 0);
+    }
+
+    #[test]
+    fn what_fills_a_volume_while_logs_are_shortened_is_going_for_a_while_at_most() {
+        let mut now = disk(0, 10, 90, 0);
+        for step in 1..=90 {
+            // One byte of logs is deleted, and somebody else writes another, every ten seconds.
+            now = after(disk(step * 10, 100, 90 - step, 0), &now, 90 - step);
+            assert!(now.going() <= 20, "{now:?} after {step}");
+        }
     }
 
     #[test]

@@ -316,7 +316,7 @@ impl Making<'_> {
         let disk = look.disk?;
         let limit = broker.disk_limit_percent * 0.01 * disk.volume?.total as f64;
         let room = (limit - disk.others()? as f64) / MB;
-        let freed = (room + disk.going as f64 / MB).min(held);
+        let freed = (room + disk.going() as f64 / MB).min(held);
         // A broker that has nothing left can hold nothing, and must have a capacity all the same.
         Some(room.max(freed).max(1.0))
     }

@@ -83,10 +83,10 @@ impl LoadModel {
         seen.bytes_in(seen.snapshot.partition(topic, partition)?)
     }
 
-    /// Bytes of replicas that were deleted or moved away, and that the broker has yet to take off its volumes.
+    /// Bytes of replicas that are being moved away, or were, or were deleted, and that the broker has yet to take off its volumes.
     pub(crate) fn going(&self, broker: BrokerId) -> u64 {
         let disk = |seen: &Arc<Seen>| seen.snapshot.brokers.get(&broker)?.disk;
-        self.seen.as_ref().and_then(disk).map_or(0, |disk| disk.going)
+        self.seen.as_ref().and_then(disk).map_or(0, |disk| disk.going())
     }
 
     /// Every broker that is registered or holds a replica, by id, as of the newest snapshot.

@@ -178,7 +178,7 @@ impl LoadSnapshot {
     /// Takes in the directories of a broker.
     pub(super) fn see_dirs(&mut self, broker: BrokerId, at: Moment, dirs: Vec<LogDir>) {
         let volume = volume(&dirs);
-        let mut replicas = 0_u64;
+        let (mut replicas, mut leaving) = (0_u64, 0_u64);
         for replica in dirs.iter().flat_map(|dir| &dir.replicas).filter(|replica| !replica.future) {
             let Some(topic) = self.topic(&replica.at.topic) else {
                 self.unseen.replicas += 1;
@@ -191,13 +191,16 @@ impl LoadSnapshot {
                 let slots = self.slots(partition);
                 self.replicas[slots].iter_mut().find(|held| held.broker == broker)
             });
-            if let Some(held) = held {
-                held.bytes = replica.bytes;
-                replicas += replica.bytes;
+            match held {
+                Some(held) => {
+                    held.bytes = replica.bytes;
+                    replicas += replica.bytes;
+                }
+                None => leaving += replica.bytes,
             }
         }
         if let Some(look) = self.brokers.get_mut(&broker) {
-            look.disk = Some(Disk::new(at, volume, replicas));
+            look.disk = Some(Disk::new(at, volume, replicas, leaving));
         }
     }
 

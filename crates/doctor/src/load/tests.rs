@@ -219,9 +219,16 @@ fn what_was_moved_away_is_not_moved_again_while_kafka_deletes_it() {
     }
     let mut model = LoadModel::default();
     model.see(cluster.snapshot(AT));
-    cluster.find("orders", 3).place(&[2], 20_000_000);
+    // It is copied for minutes, and then gone from the first broker, but not from its disk.
+    cluster.find("orders", 3).on(2, 1_000_000).moving(&[2], &[1]);
+    for minute in 0..5 {
+        model.see(cluster.snapshot(Moment(AT.0 + 1_000 + minute * 60_000)));
+        assert_eq!(model.going(BrokerId(1)), 20_000_000);
+    }
+    cluster.find("orders", 3).place(&[2], 20_000_000).moving(&[], &[]);
     cluster.use_otherwise(1, 20_000_000);
-    model.see(cluster.snapshot(LATER));
+    let gone = Moment(AT.0 + 300_000);
+    model.see(cluster.snapshot(gone));
     let capacity = |model: &LoadModel, at| {
         let mut brokers = facts(3);
         brokers[0].disk_limit_percent = 70.0;
@@ -229,9 +236,9 @@ fn what_was_moved_away_is_not_moved_again_while_kafka_deletes_it() {
         lines(&modelled, "broker")[0]["cap"][3].as_f64().unwrap()
     };
     assert_eq!(model.going(BrokerId(1)), 20_000_000);
-    assert_eq!(capacity(&model, LATER), 60.0, "of the 70 that are free one day, it is given what it has");
+    assert_eq!(capacity(&model, gone), 60.0, "of the 70 that are free one day, it is given what it has");
     // Kafka has not deleted it for minutes, if it ever was to be deleted.
-    let late = Moment(LATER.0 + 200_000);
+    let late = Moment(gone.0 + 200_000);
     model.see(cluster.snapshot(late));
     assert_eq!((model.going(BrokerId(1)), capacity(&model, late)), (0, 50.0));
 }

@@ -66,9 +66,9 @@ impl PlanJob {
         {
             return planned;
         }
-        let hot: Vec<String> = self.last_resort.iter().map(ToString::to_string).collect();
-        let hot = hot.join(", ");
-        self.why = format!("{}; broker {hot} is overloaded, and no other can take what is left", self.why);
+        let hot: Vec<String> = self.last_resort.iter().map(|id| format!("broker {id}")).collect();
+        let hot = hot.join(" and ");
+        self.why = format!("{}; {hot} would take it although overloaded: no other can", self.why);
         for facts in &mut self.brokers {
             facts.takes |= self.last_resort.contains(&facts.id);
         }

@@ -11,6 +11,10 @@ use jiff::Timestamp;
 use super::{EngineState, intake::SeenTopics, needs::Need};
 use crate::remedy::Remedy;
 
+/// So long what runs does not give way again to a healing that could not be planned: it is time for what it does, and for what may
+/// lift the refusal.
+const YIELD_AGAIN: Duration = Duration::from_secs(300);
+
 /// Loads are read before the grace period of a lost broker is over, so that a plan can be made at its end.
 const LOOK_AHEAD: Duration = Duration::from_secs(60);
 
@@ -60,27 +64,31 @@ impl EngineState {
 
     /// The broker whose replicas are to be made anew now, before anything else is begun or gone on with.
     ///
-    /// One that cannot be helped at present holds up nothing: no plan can be made, people have not approved or have rejected
-    /// it, it has failed and is tried again later, or a rule forbids to begin it. Otherwise what gave way would be begun and
-    /// give way again without end.
+    /// One that cannot be helped at present holds up nothing: no plan could be made lately, people have not approved or have
+    /// rejected it, it has failed and is tried again later, or a rule forbids to begin it. Otherwise what gave way would be begun
+    /// and give way again without end. While a treatment is under way nothing is planned, so that only time lifts the first.
     pub(super) fn heals_first(&self, now: Moment, wall: Timestamp) -> Option<BrokerId> {
         // While a treatment is under way, its own changes make the topics unsure, and who holds replicas still is known.
         let seen = self.topics.as_ref().filter(|seen| seen.are_fresh(now))?;
         let due = self.lost_brokers(seen, now).filter(|need| need.too_early.is_none());
         let can_begin = |need: &Need| {
             let (remedy, _) = need.key;
-            let proposed = self.offers.get(&need.key);
+            let offered = self.offers.get(&need.key).map(|offer| &offer.proposed.treatment);
+            // Of an earlier leader's, not taken up while a treatment is under way.
+            let inherited = || self.proposals.inherited().find(|(key, ..)| **key == need.key).map(|it| it.1);
+            let proposed = offered.or_else(inherited);
+            let unplanned = self.unplanned.get(&need.key);
             let is_wanted = match remedy.mode(&self.policy) {
                 EffectiveMode::Auto => true,
                 // It is proposed first, which takes a cluster that nothing else is done to.
-                EffectiveMode::Approve => proposed.is_none_or(|offer| {
-                    self.decision(offer.proposed.treatment.digest()).is_some_and(|decision| decision.approved)
+                EffectiveMode::Approve => proposed.is_none_or(|treatment| {
+                    self.decision(treatment.digest()).is_some_and(|decision| decision.approved)
                 }),
                 EffectiveMode::Observe | EffectiveMode::Recommend | EffectiveMode::Paused => false,
             };
             is_wanted
                 && !self.proposals.is_rejected(&need.key)
-                && !self.unplanned.contains_key(&need.key)
+                && unplanned.is_none_or(|(tried, _)| now.since(*tried) >= YIELD_AGAIN)
                 && !self.is_paused(&need.key, now)
                 && self.reason_to_wait(now, wall, need.key).is_none()
         };

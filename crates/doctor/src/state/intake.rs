@@ -80,9 +80,10 @@ impl EngineState {
                 // Another cluster may answer under the policy's addresses.
                 if self.cluster_id().is_none_or(|ours| ours == snapshot.cluster_id()) {
                     self.loads.see(*snapshot);
-                    // What could not be planned for want of them can be now.
+                    // What could not be planned for want of them can be now, if anything can.
                     let for_want = |rule| matches!(rule, Rule::StaleData | Rule::UnknownLoad);
-                    self.unplanned.retain(|_, (_, refused)| !for_want(refused.rule));
+                    let busy = self.treatment.is_some() || self.recovery.open().is_some();
+                    self.unplanned.retain(|_, (_, refused)| busy || !for_want(refused.rule));
                     self.advised = None;
                 }
             }

@@ -86,9 +86,10 @@ impl EngineState {
             let after = load + back.changes().iter().filter_map(cost).sum::<f64>();
             let limit = resource.threshold(&self.policy.detection).recovered_below;
             if after >= limit {
+                // No figure of the moment: it would be another message every few seconds.
                 let message = format!(
-                    "broker {broker}: the {} leaderships that it is owed would bring its {} from {load:.0}% to {after:.0}%, and \
-                     {limit:.0}% is where it counts as recovered; lifted when the load is lower",
+                    "broker {broker}: the {} leaderships that it is owed would bring its {} above {limit:.0}%, below which it counts \
+                     as recovered; lifted when the load is lower",
                     back.changes().len(),
                     resource.title()
                 );

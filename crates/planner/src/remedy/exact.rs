@@ -66,6 +66,10 @@ impl Planner<'_> {
         if self.placement.racks_before(partition) < self.racks_needed(partition) {
             return Why::Racks;
         }
+        let held = |to: &u16| holders().any(|broker| broker == usize::from(*to));
+        if self.placement.replicas(partition).iter().all(held) {
+            return Why::Leadership { broker: self.id(instance.holder(instance.slots(partition).start)) };
+        }
         let above = |broker: usize| {
             let excess = legal.excess(broker, &self.before[broker]);
             let figure = FIGURES.iter().zip(excess).find(|(_, excess)| *excess > 0.0)?.0;

@@ -191,7 +191,7 @@ pub fn propose<'a>(instance: &'a Instance, remedy: &Remedy) -> Result<Proposal<'
     planner.retreat();
     planner.limits = Limits::legal(instance);
     planner.even_leadership();
-    if matches!(remedy, Remedy::Repair | Remedy::Drain(_) | Remedy::Demote(_)) {
+    if matches!(remedy, Remedy::Repair | Remedy::Drain(_)) {
         planner.try_everything();
     }
     Ok(planner.finish())

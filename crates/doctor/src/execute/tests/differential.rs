@@ -37,51 +37,34 @@ enum Call {
     Start(i32),
 }
 
-/// A row of numbers that is the same for the same seed.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % bound as u64).unwrap()
-    }
-
-    fn broker(&mut self) -> i32 {
-        i32::try_from(self.below(4)).unwrap() + 1
-    }
-}
-
 /// The calls of a seed. A broker is down for two stretches, in which reassignments to it stay under way, to be cancelled,
 /// superseded or completed when it is back.
 fn calls(seed: u64) -> Vec<Call> {
-    let mut numbers = Numbers(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let down = [numbers.broker(), numbers.broker()];
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let down = [chance.i32(1..=BROKERS), chance.i32(1..=BROKERS)];
     let call = |n: usize| match n {
         15 => Call::Kill(down[0]),
         32 => Call::Start(down[0]),
         38 => Call::Kill(down[1]),
         55 => Call::Start(down[1]),
         _ => {
-            let partition = i32::try_from(numbers.below(BEFORE.len() + 1)).unwrap();
-            match numbers.below(10) {
+            // One more than there are.
+            let partition = chance.i32(0..=BEFORE.len() as i32);
+            match chance.u8(0..10) {
                 0..=4 => {
                     let mut ring: Vec<i32> = (1..=BROKERS).collect();
-                    for last in (1..ring.len()).rev() {
-                        ring.swap(last, numbers.below(last + 1));
-                    }
+                    chance.shuffle(&mut ring);
                     let factor = BEFORE.get(usize::try_from(partition).unwrap()).map_or(2, |it| it.len());
                     // Now and then one that Kafka refuses.
-                    ring.truncate(if numbers.below(12) == 0 { factor + 1 } else { factor });
-                    if numbers.below(12) == 0 {
+                    ring.truncate(if chance.u8(0..12) == 0 { factor + 1 } else { factor });
+                    if chance.u8(0..12) == 0 {
                         ring[0] = 9;
                     }
                     Call::Reassign(partition, Some(ring))
                 }
                 5 | 6 => Call::Reassign(partition, None),
                 7 | 8 => Call::Elect(partition),
-                _ => Call::Throttle([None, Some(1), Some(2)][numbers.below(3)]),
+                _ => Call::Throttle(chance.choice([None, Some(1), Some(2)]).flatten()),
             }
         }
     };

@@ -46,7 +46,7 @@ fn what_only_a_stand_by_has_seen_is_told_when_it_takes_over() {
     let told = world.step();
     assert_eq!(kinds(&told), [STARTED, ALERT, RECOVERED]);
     let alert = &told[1];
-    assert!(alert.message.starts_with("CPU usage 95% > 80%; found 2023-"), "{}", alert.message);
+    assert!(alert.message.starts_with("CPU usage 95% > 80%; seen 2023-"), "{}", alert.message);
     assert_eq!(alert.severity, doctorkafka_wire::Severity::Info, "it is over");
     assert_eq!(alert.evidence["reason"], "CpuAbove");
     let found: Timestamp = alert.evidence["foundAt"].as_str().unwrap().parse().unwrap();

@@ -82,7 +82,7 @@ fn what_would_make_it_hot_again_is_not_given_back() {
     assert_eq!(due(&world), None);
     let shown = world.shown();
     let refusal = shown.refusals.iter().find(|refusal| refusal.rule == "WouldOverload").unwrap();
-    assert!(refusal.message.contains("CPU usage from 65% to 8"), "{}", refusal.message);
+    assert!(refusal.message.contains("would bring its CPU usage above 70%"), "{}", refusal.message);
     assert_eq!(shown.brokers[0].state, BrokerState::Healthy);
     // Less traffic.
     world.seconds(20, &[40.0, 30.0, 30.0]);

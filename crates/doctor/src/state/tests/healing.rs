@@ -1,7 +1,7 @@
 //! What gives way to the healing of a lost broker.
 
 use super::{
-    moves::{CALM, WITHOUT_5, acting, due, lose_5, round, see, world},
+    moves::{CALM, WITHOUT_5, acting, due, lose_5, refusals, round, see, world},
     *,
 };
 use crate::{
@@ -78,4 +78,38 @@ fn what_waits_for_approval_holds_nothing_up() {
     give_way(&mut world, &cluster, &drain);
     assert_eq!(world.shown().proposals.len(), 1);
     assert_eq!(cancelled(&world, &drain), None);
+}
+
+#[test]
+fn what_could_not_be_planned_is_made_way_for_again_after_a_while() {
+    let (mut world, mut cluster, drain) = losing_while_draining(&acting());
+    for full in 1..=4 {
+        cluster.use_otherwise(full, 99_000_000);
+    }
+    give_way(&mut world, &cluster, &drain);
+    assert!(refusals(&mut world).contains(&"NoEligibleTarget"));
+    world.state.stepped(&[told(&drain, Outcome::Intended, wall(world.now))]);
+    let mut waited = 0;
+    while cancelled(&world, &drain).is_none() {
+        // Nothing is planned while a treatment is under way, whatever is read meanwhile.
+        see(&mut world, &cluster);
+        world.seconds(11, WITHOUT_5);
+        waited += 11;
+        assert!(waited < 400, "it holds the healing up for ever");
+    }
+    assert!(waited > 250, "it gives way after {waited} s, and would again and again");
+}
+
+#[test]
+fn what_cannot_be_known_is_not_made_way_for_by_every_reading() {
+    let (mut world, mut cluster, drain) = losing_while_draining(&acting());
+    cluster.reassignments_denied = true;
+    give_way(&mut world, &cluster, &drain);
+    assert!(refusals(&mut world).contains(&"UnknownLoad"));
+    world.state.stepped(&[told(&drain, Outcome::Intended, wall(world.now))]);
+    for _ in 0..10 {
+        see(&mut world, &cluster);
+        assert_eq!(cancelled(&world, &drain), None);
+        world.seconds(11, WITHOUT_5);
+    }
 }

@@ -246,7 +246,7 @@ fn a_hot_broker_is_given_what_no_other_can_take() {
     let heal = due(&world).unwrap_or_else(|| panic!("{:?}", world.state.refusals));
     assert_eq!(targets(&world), [1]);
     let cause = &heal.cause().message;
-    assert!(cause.ends_with("broker 1 is overloaded, and no other can take what is left"), "{cause}");
+    assert!(cause.ends_with("; broker 1 would take it although overloaded: no other can"), "{cause}");
     // As soon as another can, it does.
     cluster.use_otherwise(2, 0);
     see(&mut world, &cluster);
