@@ -187,7 +187,8 @@ async fn uids(world: &World) -> Result<Vec<String>> {
 /// A broker may have the token of its service account; its sidecar sees none.
 async fn no_token(world: &World) -> Result<()> {
     let token = |pid: i32| {
-        Path::new(&format!("/proc/{pid}/root/var/run/secrets/kubernetes.io/serviceaccount/token")).exists()
+        let inside = format!("/proc/{pid}/root");
+        Path::new(&inside).join("var/run/secrets/kubernetes.io/serviceaccount/token").exists()
     };
     let (mut sidecars, mut with_token) = (0, 0);
     for uid in uids(world).await? {
