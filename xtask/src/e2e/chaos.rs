@@ -181,14 +181,18 @@ async fn break_brokers(world: &World, end: Instant, mut chance: Rng) -> Result<V
     Ok(faults)
 }
 
-/// An alert and its end, in the time of the fault.
+/// An alert and its end, in the time of the fault. What a new leader tells late was found then, and is written later.
 fn is_told(log: &[ActionRecord], fault: &Fault) -> bool {
+    let found = |record: &ActionRecord| {
+        let found = record.evidence.get("foundAt").and_then(|found| found.as_str()?.parse().ok());
+        found.unwrap_or(record.time)
+    };
     let about =
-        || log.iter().filter(|record| record.broker == Some(fault.broker) && record.time >= fault.begun);
+        || log.iter().filter(|record| record.broker == Some(fault.broker) && found(record) >= fault.begun);
     let alert =
-        about().find(|record| record.kind == ActionKind::AlertUnhealthy && record.time <= fault.ended);
+        about().find(|record| record.kind == ActionKind::AlertUnhealthy && found(record) <= fault.ended);
     alert.is_some_and(|alert| {
-        about().any(|record| record.kind == ActionKind::Recovered && record.time >= alert.time)
+        about().any(|record| record.kind == ActionKind::Recovered && found(record) >= found(alert))
     })
 }
 
