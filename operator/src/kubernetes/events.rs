@@ -289,13 +289,17 @@ mod tests {
 
     #[test]
     fn a_broker_that_goes_in_a_rolling_update_is_no_warning() {
-        let told = |severity| {
-            let record = ActionRecord { severity, ..record("A", 1, ActionKind::AlertUnhealthy) };
+        let told = |severity, cause: &str| {
+            let mut record = ActionRecord { severity, ..record("A", 1, ActionKind::AlertUnhealthy) };
+            record.evidence.insert("reason".to_owned(), cause.into());
             let event = event(&record, &policy("prod"), "doctor", 0).unwrap();
             (event.type_.unwrap(), event.reason.unwrap())
         };
-        assert_eq!(told(Severity::Info), ("Normal".to_owned(), "Restarting".to_owned()));
-        assert_eq!(told(Severity::Critical), ("Warning".to_owned(), "Unhealthy".to_owned()));
+        let normal = |reason: &str| ("Normal".to_owned(), reason.to_owned());
+        assert_eq!(told(Severity::Info, "RollingUpdate"), normal("Restarting"));
+        // What was over before it could be told.
+        assert_eq!(told(Severity::Info, "ProcessDown"), normal("Unhealthy"));
+        assert_eq!(told(Severity::Critical, "ProcessDown"), ("Warning".to_owned(), "Unhealthy".to_owned()));
     }
 
     fn policy(name: &str) -> PolicyObject {
