@@ -188,8 +188,12 @@ pub fn propose<'a>(instance: &'a Instance, remedy: &Remedy) -> Result<Proposal<'
         planner.limits = Limits::even(&planner.placement, EVEN, EVEN_LEADERS);
     }
     planner.relieve();
-    planner.retreat();
     planner.limits = Limits::legal(instance);
+    if matches!(remedy, Remedy::Balance) {
+        // Brokers that could take something, but not without being above the average, were not asked.
+        planner.relieve();
+    }
+    planner.retreat();
     planner.even_leadership();
     if matches!(remedy, Remedy::Repair | Remedy::Drain(_)) {
         planner.try_everything();

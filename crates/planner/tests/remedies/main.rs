@@ -34,6 +34,14 @@ proptest! {
     }
 
     #[test]
+    fn evenness_is_not_at_the_price_of_a_limit(cluster in any_cluster()) {
+        let instance = cluster.instance();
+        let repaired = propose(&instance, &Remedy::Repair).unwrap().shortfalls;
+        let balanced = propose(&instance, &Remedy::Balance).unwrap().shortfalls;
+        prop_assert!(balanced.len() <= repaired.len(), "{:?} and not {:?}", balanced, repaired);
+    }
+
+    #[test]
     fn a_legal_cluster_is_left_alone(cluster in any_cluster()) {
         let instance = cluster.instance();
         if judge(&cluster, &Assignment::now(&cluster)).illegal.is_empty() {
