@@ -16,10 +16,12 @@ use super::watch::all_healthy;
 use super::world::{DOCTOR, KAFKA, World};
 use super::{permissions, processes};
 
-/// Between two killed operators, seconds. What happens while the log fails over is known to nobody but those who have seen it: a
-/// new leader needs the Lease's 15 s, and up to 22 s when a broker that leads the log's partition, or coordinates its
-/// transactions, dies.
+/// From when both operators are ready until one is killed, seconds. What happens while the log fails over is known to nobody but
+/// those who have seen it: a new leader needs the Lease's 15 s, and up to 22 s when a broker that leads the log's partition, or
+/// coordinates its transactions, dies.
 const PAUSE: std::ops::Range<u64> = 38..60;
+/// Until both operators are ready again.
+const READY_WITHIN: Duration = Duration::from_secs(120);
 /// Clocks of this machine and of the log's writer are the same; looks and writes take their time.
 const TOLERANCE: Duration = Duration::from_secs(3);
 /// From the last fault until the log has told of it: a leader's 15 s, its log's producer, and the brokers' way back.
@@ -57,7 +59,16 @@ pub async fn operators_killed(world: &World, time: Duration, seed: u64) -> Resul
             let untold: Vec<String> = untold.collect();
             Ok(if untold.is_empty() { Ok(log.clone()) } else { Err(untold.join("; ")) })
         })
-        .await?;
+        .await;
+    let log = match log {
+        Ok(log) => log,
+        Err(error) => {
+            for record in actions::all(world).await?.iter().skip(begun) {
+                println!("  {:.3} epoch {} {:?} {}", record.time, record.epoch, record.kind, record.message);
+            }
+            return Err(error);
+        }
+    };
     let leaders = one_leader_at_a_time(&log)?;
     only_true_alerts(log.get(begun..).unwrap_or_default(), &faults)?;
     println!(
@@ -98,7 +109,7 @@ async fn watch_leaders(world: &World, end: Instant) -> Result<usize> {
     Ok(looks)
 }
 
-/// The container's process dies, or the pod does without a farewell.
+/// The container's process dies, or the pod does without a farewell. Then the other is left alone until both are there again.
 async fn kill_operators(world: &World, end: Instant, mut chance: Rng) -> Result<usize> {
     let mut killed = 0;
     while Instant::now() < end {
@@ -122,11 +133,33 @@ async fn kill_operators(world: &World, end: Instant, mut chance: Rng) -> Result<
                 let delete = ["delete", "pod", pod, "--namespace", DOCTOR, "--force", "--grace-period=0"];
                 world.kubectl(&delete).await?;
             }
+            println!("  {:.0} {} killed", Timestamp::now(), text("name")?);
             killed += 1;
         }
+        both_ready(world).await?;
         continue_after(Duration::from_secs(chance.u64(PAUSE))).await;
     }
     Ok(killed)
+}
+
+/// Two operators are ready. One that the kubelet lets wait for minutes, because its process was killed before, is made anew.
+async fn both_ready(world: &World) -> Result<()> {
+    // A container that was killed a moment ago is as ready as before.
+    continue_after(Duration::from_secs(3)).await;
+    let ready = world.until("both operators to be ready", READY_WITHIN, || async {
+        let pods = world.json(&["get", "pods", "--namespace", DOCTOR, OPERATORS]).await?;
+        let mut ready = 0;
+        for pod in pods["items"].as_array().context("a list of pods")? {
+            let container = &pod["status"]["containerStatuses"][0];
+            ready += usize::from(container["ready"] == true);
+            if container["state"]["waiting"]["reason"] == "CrashLoopBackOff" {
+                let name = pod["metadata"]["name"].as_str().context("a pod without a name")?;
+                world.kubectl(&["delete", "pod", name, "--namespace", DOCTOR, "--ignore-not-found"]).await?;
+            }
+        }
+        Ok(if ready >= 2 { Ok(()) } else { Err(format!("{ready} are")) })
+    });
+    ready.await
 }
 
 const OPERATORS: &str = "--selector=app.kubernetes.io/component=operator";
