@@ -178,6 +178,18 @@ impl std::fmt::Display for Why {
 /// # Errors
 /// A broker that the remedy names is not in the instance.
 pub fn propose<'a>(instance: &'a Instance, remedy: &Remedy) -> Result<Proposal<'a>, Shortfall> {
+    let proposal = plan(instance, remedy)?;
+    if *remedy == Remedy::Balance && !proposal.shortfalls.is_empty() {
+        // Evenness is nothing to break a limit for.
+        let repaired = plan(instance, &Remedy::Repair)?;
+        if repaired.shortfalls.len() < proposal.shortfalls.len() {
+            return Ok(repaired);
+        }
+    }
+    Ok(proposal)
+}
+
+fn plan<'a>(instance: &'a Instance, remedy: &Remedy) -> Result<Proposal<'a>, Shortfall> {
     let mut planner = Planner::new(instance, remedy)?;
     planner.vacate();
     if !remedy.is_single() {
@@ -189,7 +201,7 @@ pub fn propose<'a>(instance: &'a Instance, remedy: &Remedy) -> Result<Proposal<'
     }
     planner.relieve();
     planner.limits = Limits::legal(instance);
-    if matches!(remedy, Remedy::Balance) {
+    if *remedy == Remedy::Balance {
         // Brokers that could take something, but not without being above the average, were not asked.
         planner.relieve();
     }

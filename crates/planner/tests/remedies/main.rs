@@ -101,6 +101,28 @@ fn a_remedy_for_a_broker_that_is_not_there_is_refused() {
     assert!(refused.message.contains("99"), "{}", refused.message);
 }
 
+/// Broker 8 is above its limit, and only broker 9 is in its rack: which has room, but is above the average. Elsewhere there is
+/// something to even out.
+#[test]
+fn who_is_above_the_average_takes_what_has_to_go_all_the_same() {
+    let broker = |id| cluster::Broker { id, rack: u8::from(id >= 8), alive: true, capacity: [100.0; 4] };
+    let partition = |i: i32| cluster::Partition {
+        replicas: vec![(i % 3, [0.0, 0.0, 0.0, 5.0]), (8 + i32::from(i < 6), [0.0, 0.0, 0.0, 5.0])],
+        lead: [0.0; 4],
+    };
+    let cluster = Cluster {
+        brokers: (0..10).map(broker).collect(),
+        partitions: (0..24).map(partition).collect(),
+        max_replicas: 100,
+    };
+    let instance = cluster.instance();
+    let proposal = propose(&instance, &Remedy::Balance).unwrap();
+    assert_eq!(proposal.shortfalls, []);
+    assert_eq!(judge(&cluster, &Assignment::of(&cluster, &proposal)).illegal, Vec::<String>::new());
+    let (before, after) = proposal.loads_of(0).unwrap();
+    assert!(after[3] < before[3], "broker 0 still has the load of three");
+}
+
 /// Broker 5 is left with a larger replica of a partition in the place of a smaller one, and other partitions bring it above
 /// its limit when what was to leave it stays.
 #[test]
