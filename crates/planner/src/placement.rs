@@ -1,7 +1,5 @@
 //! An instance whose replicas and leaderships are being moved, with every broker's sums kept up to date.
 
-use std::collections::BTreeSet;
-
 use crate::instance::{DISK, Instance, Load};
 
 /// What a broker holds.
@@ -155,9 +153,9 @@ impl<'a> Placement<'a> {
 
     /// How many racks the partition spanned at the beginning.
     pub fn racks_before(&self, partition: usize) -> usize {
-        let holders = self.instance.holders()[self.instance.slots(partition)].iter();
-        let racks: BTreeSet<u16> = holders.map(|at| self.instance.brokers[usize::from(*at)].rack).collect();
-        racks.len()
+        let holders = &self.instance.holders()[self.instance.slots(partition)];
+        let rack = |i: usize| self.instance.brokers[usize::from(holders[i])].rack;
+        (0..holders.len()).filter(|i| (0..*i).all(|j| rack(j) != rack(*i))).count()
     }
 
     pub fn holds(&self, partition: usize, broker: usize) -> bool {

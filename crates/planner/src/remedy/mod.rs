@@ -225,7 +225,7 @@ struct Planner<'a> {
     /// Whether a broker may hold replicas, and may lead.
     may_hold: Vec<bool>,
     may_lead: Vec<bool>,
-    /// How many racks a partition can span: those of the brokers that may hold replicas; of all when none may be lost.
+    /// How many racks a partition can span: those of the brokers that live; of all when none may be lost.
     racks: usize,
     why: BTreeMap<usize, Why>,
     /// Whether nothing but one thing is to be done.
@@ -276,7 +276,8 @@ impl<'a> Planner<'a> {
             Remedy::Refill(_) => !named[*broker] && instance.brokers[*broker].is_alive(),
             Remedy::Repair | Remedy::Balance | Remedy::Drain(_) | Remedy::Demote(_) => may_hold[*broker],
         };
-        let keeps_racks = |broker: &usize| remedy.is_single() || may_hold[*broker];
+        // A broker that is to be emptied lives: its rack is not given up for it.
+        let keeps_racks = |broker: &usize| remedy.is_single() || instance.brokers[*broker].is_alive();
         let racks: BTreeSet<u16> =
             all.clone().filter(keeps_racks).map(|broker| instance.brokers[broker].rack).collect();
         Ok(Self {
@@ -391,21 +392,25 @@ impl<'a> Planner<'a> {
                 rule: "NoEligibleTarget",
                 message: format!(
                     "{stuck} partitions keep a replica on a broker that is dead or to be emptied: no other broker can take \
-                     it; add brokers"
+                     it within its limits and without a rack less; add brokers"
                 ),
             });
         }
-        let led = partitions
-            .clone()
-            .filter(|p| !self.may_lead[usize::from(self.placement.replicas(*p)[0])])
-            .count();
-        if led > stuck && !self.single {
+        let misled = partitions.clone().filter(|p| {
+            let leader = usize::from(self.placement.replicas(*p)[0]);
+            self.may_hold[leader] && !self.may_lead[leader]
+        });
+        let (heirs, none): (Vec<usize>, Vec<usize>) = misled
+            .partition(|p| self.placement.replicas(*p).iter().any(|at| self.may_lead[usize::from(*at)]));
+        let cases = [
+            (heirs.len(), "no other replica's broker has room; add capacity"),
+            (none.len(), "none of their replicas is elsewhere; move one of each to another broker first"),
+        ];
+        for (count, why) in cases.into_iter().filter(|(count, _)| *count > 0 && !self.single) {
             shortfalls.push(Shortfall {
                 rule: "NoHeir",
                 message: format!(
-                    "{} partitions keep their leader on a broker that is not to lead: no other replica's broker has room; \
-                     add capacity",
-                    led - stuck
+                    "{count} partitions keep their leader on a broker that is not to lead: {why}"
                 ),
             });
         }

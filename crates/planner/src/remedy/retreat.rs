@@ -28,10 +28,10 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether a partition that must keep all its racks spans fewer of them. Of several replicas that leave, each is placed
-    /// as if the others brought the racks that are missing.
+    /// Whether a partition spans fewer racks than it did, and could. Of several replicas that leave, each is placed as if the
+    /// others brought the racks that are missing.
     fn loses_racks(&self, partition: usize) -> bool {
-        self.single && self.placement.racks(partition) < self.placement.racks_before(partition)
+        self.placement.racks(partition) < self.placement.racks_before(partition).min(self.racks)
     }
 
     /// Whether the partition costs the broker more than before: by a replica, by its leadership, or by a larger replica in

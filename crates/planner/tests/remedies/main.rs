@@ -55,8 +55,10 @@ proptest! {
         let instance = cluster.instance();
         let broker = cluster.brokers[0].id;
         let drained = propose(&instance, &Remedy::Drain([broker].into())).unwrap();
+        let after = Assignment::of(&cluster, &drained);
+        let broken = judge(&cluster, &after).broken;
+        prop_assert!(broken.is_empty(), "{:?}", broken);
         if drained.shortfalls.is_empty() {
-            let after = Assignment::of(&cluster, &drained);
             prop_assert!(after.0.iter().flatten().all(|held| held.0 != broker));
         }
         let demoted = propose(&instance, &Remedy::Demote([broker].into())).unwrap();
