@@ -60,7 +60,7 @@ impl EngineState {
             return Vec::new();
         }
         let needs = self.needs(now);
-        self.wants_loads = needs.iter().any(|need| need.wants_loads);
+        self.wants_loads = needs.iter().any(|need| need.wants_loads && self.is_to_be_planned(need));
         let shown: Vec<Arc<Proposed>> = self.offers.values().map(|offer| offer.proposed.clone()).collect();
         self.withdraw_what_is_needless(&needs);
         let mut refusals = Vec::new();
@@ -89,10 +89,15 @@ impl EngineState {
         drafts
     }
 
+    /// Whether the policy wants anything done, or proposed, for a need.
+    fn is_to_be_planned(&self, need: &Need) -> bool {
+        !matches!(need.key.0.mode(&self.policy), EffectiveMode::Observe | EffectiveMode::Paused)
+    }
+
     /// Keeps, adopts or makes the proposal for a need.
     fn consider(&mut self, need: &Need, now: Moment, wall: Timestamp) -> Result<(), Refused> {
         let mode = need.key.0.mode(&self.policy);
-        if matches!(mode, EffectiveMode::Observe | EffectiveMode::Paused) {
+        if !self.is_to_be_planned(need) {
             self.withdraw(need.key, "expired: the policy wants no such treatment now", false);
             return Ok(());
         }

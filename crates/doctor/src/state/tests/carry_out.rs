@@ -63,30 +63,45 @@ fn in_auto_a_hot_broker_is_relieved_and_gets_back_what_it_led() {
     assert_eq!(due(&world), None, "healing comes first");
 }
 
+/// So many seconds in which the brokers' CPU is used so much, or their links are.
+type Load = fn(&mut World, u32, [f64; 3]);
+
 #[test]
 fn what_would_make_it_hot_again_is_not_given_back() {
-    let mut world = hot();
-    let relief = due(&world).unwrap();
-    for outcome in [Outcome::Intended, Outcome::Done] {
-        world.state.stepped(&[told(&relief, outcome, world.now)]);
+    let of_cpu: Load = |world, seconds, load| drop(world.seconds(seconds, &load));
+    let of_links: Load = |world, seconds, load| {
+        world.links = (1..).zip(load).collect();
+        world.seconds(seconds, CALM);
+    };
+    for (use_so_much, what) in [(of_cpu, "CPU usage"), (of_links, "Network usage")] {
+        let mut world = World::leading();
+        world.set_mode(EffectiveMode::Auto);
+        use_so_much(&mut world, 20, [95.0, 30.0, 30.0]);
+        let relief = due(&world).unwrap();
+        for outcome in [Outcome::Intended, Outcome::Done] {
+            world.state.stepped(&[told(&relief, outcome, world.now)]);
+        }
+        let mut topic = orders();
+        for change in relief.changes() {
+            let partition = &mut topic.partitions[usize::try_from(change.partition).unwrap()];
+            (partition.leader, partition.replicas) = (Some(change.to[0]), change.to.clone());
+        }
+        world.topics = Some(vec![topic]);
+        // The same traffic as before, which it bears because others lead a part of it.
+        use_so_much(&mut world, 200, [65.0, 45.0, 45.0]);
+        assert_eq!(due(&world), None, "{what}");
+        let shown = world.shown();
+        let refusal = shown.refusals.iter().find(|refusal| refusal.rule == "WouldOverload").unwrap();
+        assert!(
+            refusal.message.contains(&format!("would bring its {what} above 70%")),
+            "{}",
+            refusal.message
+        );
+        assert_eq!(shown.brokers[0].state, BrokerState::Healthy);
+        // Less traffic.
+        use_so_much(&mut world, 20, [40.0, 30.0, 30.0]);
+        assert_eq!(due(&world).unwrap().cause().reason, "LeadershipReturn");
     }
-    let mut topic = orders();
-    for change in relief.changes() {
-        let partition = &mut topic.partitions[usize::try_from(change.partition).unwrap()];
-        (partition.leader, partition.replicas) = (Some(change.to[0]), change.to.clone());
-    }
-    world.topics = Some(vec![topic]);
-    // The same traffic as before, which it bears because others lead a part of it.
-    let relieved: &[f64] = &[65.0, 45.0, 45.0];
-    world.seconds(200, relieved);
-    assert_eq!(due(&world), None);
-    let shown = world.shown();
-    let refusal = shown.refusals.iter().find(|refusal| refusal.rule == "WouldOverload").unwrap();
-    assert!(refusal.message.contains("would bring its CPU usage above 70%"), "{}", refusal.message);
-    assert_eq!(shown.brokers[0].state, BrokerState::Healthy);
-    // Less traffic.
-    world.seconds(20, &[40.0, 30.0, 30.0]);
-    assert_eq!(due(&world).unwrap().cause().reason, "LeadershipReturn");
 }
 
 #[test]

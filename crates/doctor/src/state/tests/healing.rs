@@ -2,10 +2,11 @@
 
 use super::{
     moves::{CALM, WITHOUT_5, acting, due, lose_5, refusals, round, see, world},
+    offers::decide,
     *,
 };
 use crate::{
-    execute::{Ended, Task, Treatment},
+    execute::{Ended, ExecutionRule, Hold, Task, Treatment},
     load::tests::cluster::Cluster,
     loans::tests::told,
 };
@@ -78,6 +79,30 @@ fn what_waits_for_approval_holds_nothing_up() {
     give_way(&mut world, &cluster, &drain);
     assert_eq!(world.shown().proposals.len(), 1);
     assert_eq!(cancelled(&world, &drain), None);
+}
+
+#[test]
+fn what_people_have_rejected_holds_nothing_up() {
+    let policy = Policy { broker_failure: EffectiveMode::Approve, ..acting() };
+    let (mut world, cluster, drain) = losing_while_draining(&policy);
+    give_way(&mut world, &cluster, &drain);
+    let heal = world.shown().proposals.remove(0);
+    decide(&mut world, heal.treatment.digest(), false);
+    world.seconds(5, WITHOUT_5);
+    assert_eq!(world.shown().proposals.len(), 0);
+    assert_eq!(cancelled(&world, &drain), None);
+}
+
+#[test]
+fn what_did_not_begin_holds_nothing_up_until_it_is_tried_again() {
+    let (mut world, cluster, drain) = losing_while_draining(&acting());
+    give_way(&mut world, &cluster, &drain);
+    let heal = Task::New(due(&world).unwrap());
+    let refused = Ended::Refused(Hold { rule: ExecutionRule::Drift, message: "has changed".to_owned() });
+    world.state.ended(&heal, Some(&refused), world.now, wall(world.now));
+    assert_eq!(cancelled(&world, &drain), None);
+    world.seconds(11, WITHOUT_5);
+    assert!(cancelled(&world, &drain).is_some());
 }
 
 #[test]

@@ -24,7 +24,8 @@ use doctorkafka_kafka::{
     partition_for,
 };
 use doctorkafka_wire::{
-    ActionKind, ActionRecord, BrokerId, BrokerReport, Cpu, LogDir, Outcome, Probe, Process, ProcessState,
+    ActionKind, ActionRecord, BrokerId, BrokerReport, Cpu, LogDir, Network, Outcome, Probe, Process,
+    ProcessState,
 };
 use jiff::Timestamp;
 
@@ -50,6 +51,8 @@ struct World {
     fenced: Vec<i32>,
     /// How full the disks of brokers are, percent; those of all others are not known.
     disks: BTreeMap<i32, u64>,
+    /// How much of their links brokers use, percent; that of all others is not known.
+    links: BTreeMap<i32, f64>,
     ends: [i64; 3],
     sequence: u64,
     room: usize,
@@ -72,6 +75,7 @@ impl World {
             rack: |id| id,
             fenced: Vec::new(),
             disks: BTreeMap::new(),
+            links: BTreeMap::new(),
             ends: [0; 3],
             sequence: 0,
             room: ROOM,
@@ -105,7 +109,13 @@ impl World {
             for (id, cpu) in (1..).zip(cpus).filter(|(_, cpu)| !cpu.is_nan()) {
                 let disk = |used: &u64| LogDir { path: "/data".into(), used_bytes: *used, total_bytes: 100 };
                 let log_dirs = self.disks.get(&id).map(disk).into_iter().collect();
-                self.report(BrokerReport { log_dirs, ..report(BrokerId(id), self.sequence, *cpu) });
+                let link = |used: &f64| Network {
+                    in_bytes_per_sec: *used,
+                    out_bytes_per_sec: *used,
+                    capacity_bytes_per_sec: Some(100),
+                };
+                let network = self.links.get(&id).map(link);
+                self.report(BrokerReport { log_dirs, network, ..report(BrokerId(id), self.sequence, *cpu) });
             }
             for (partition, end) in (0..).zip(self.ends) {
                 let mark = PathMark { at: self.now, end };

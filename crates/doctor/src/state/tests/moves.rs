@@ -67,6 +67,23 @@ pub fn lose_5(world: &mut World, cluster: &mut Cluster) {
 }
 
 #[test]
+fn loads_are_read_only_for_what_the_policy_wants() {
+    let (mut world, _) = world(20, round);
+    let wanted = [
+        (EffectiveMode::Observe, false),
+        (EffectiveMode::Recommend, true),
+        (EffectiveMode::Paused, false),
+        (EffectiveMode::Auto, true),
+    ];
+    for (replicas, wanted) in wanted {
+        let drain = [BrokerId(2)].into();
+        world.state.set_policy(Arc::new(Policy { replicas, drain, ..policy(EffectiveMode::Observe) }));
+        world.seconds(2, CALM);
+        assert_eq!(world.state.loads_wanted().is_some(), wanted, "{replicas:?}");
+    }
+}
+
+#[test]
 fn what_a_lost_broker_held_is_made_anew() {
     let (mut world, mut cluster) = world(20, round);
     lose_5(&mut world, &mut cluster);

@@ -35,7 +35,7 @@ fn due(world: &World) -> Option<Treatment> {
     }
 }
 
-fn decide(world: &mut World, digest: &str, approved: bool) {
+pub fn decide(world: &mut World, digest: &str, approved: bool) {
     let decision = Decision { approved, by: "ann".into(), at: wall(world.now) };
     let decisions = Decisions { given: [(digest.to_owned(), decision)].into(), ..Decisions::default() };
     world.state.set_decisions(Arc::new(decisions));
