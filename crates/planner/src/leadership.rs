@@ -53,8 +53,9 @@ pub struct Goal<'a> {
 /// one message of Kafka (1 MB) however long the topics' names are.
 pub const MAX_MOVES: usize = 2_000;
 
-/// A relieved broker is brought a little below its goal: load is uneven, and one leadership too few is another treatment.
-const BELOW: f64 = 0.97;
+/// A relieved broker is brought to this share of the threshold at which it counts as recovered: load is uneven, and a little too
+/// much left is another treatment.
+pub const BELOW: f64 = 0.97;
 
 /// Plans the relief of the broker `hot`.
 ///

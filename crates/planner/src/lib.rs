@@ -20,6 +20,6 @@ pub use figures::Balance;
 pub use instance::{
     Builder, Change, Instance, Invalid, Load, Node, NodeState, ParseError, Parser, RESOURCES,
 };
-pub use leadership::{Goal, LeadershipPlan, MAX_MOVES, relieve};
+pub use leadership::{BELOW, Goal, LeadershipPlan, MAX_MOVES, relieve};
 pub use refused::{Refused, Rule, WORTH_IT};
 pub use remedy::{Proposal, Remedy, Shortfall, Why, propose};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use doctorkafka_diagnosis::{BrokerState, Moment, Resource};
-use doctorkafka_planner::{NodeState, Refused, Remedy as Plan, Rule};
+use doctorkafka_planner::{BELOW, NodeState, Refused, Remedy as Plan, Rule};
 use doctorkafka_wire::{BrokerId, PartitionChange};
 
 use super::{EngineState, intake::SeenTopics, needs::Need};
@@ -22,9 +22,6 @@ use crate::{
 
 /// A limit that is none.
 const UNLIMITED: f64 = 1e9;
-
-/// A relieved broker is brought a little below the threshold at which it counts as recovered.
-const BELOW: f64 = 0.97;
 
 impl EngineState {
     /// Plans what a need asks for. `None` while that is being done elsewhere.
