@@ -101,6 +101,8 @@ fn what_did_not_begin_holds_nothing_up_until_it_is_tried_again() {
     let refused = Ended::Refused(Hold { rule: ExecutionRule::Drift, message: "has changed".to_owned() });
     world.state.ended(&heal, Some(&refused), world.now, wall(world.now));
     assert_eq!(cancelled(&world, &drain), None);
+    world.seconds(5, WITHOUT_5);
+    see(&mut world, &cluster);
     world.seconds(11, WITHOUT_5);
     assert!(cancelled(&world, &drain).is_some());
 }
