@@ -1,6 +1,7 @@
 //! Remedies that move replicas: what has to move, where it goes best, and what then is left unevenly led.
 
 mod exact;
+mod exchange;
 mod leaders;
 mod racks;
 mod relief;
@@ -205,6 +206,9 @@ fn plan<'a>(instance: &'a Instance, remedy: &Remedy) -> Result<Proposal<'a>, Sho
         // Brokers that could take something, but not without being above the average, were not asked.
         planner.relieve();
     }
+    if !remedy.is_single() {
+        planner.exchange();
+    }
     planner.retreat();
     planner.even_leadership();
     if matches!(remedy, Remedy::Repair | Remedy::Drain(_)) {
@@ -313,7 +317,7 @@ impl<'a> Planner<'a> {
         added.inflow = placement.megabytes(partition, slot);
         // Racks that are missing, whether limits are broken, and the rise: in this order.
         let mut best: Option<(usize, bool, f64, usize)> = None;
-        for to in self.targets.iter().copied().filter(|to| !placement.holds(partition, *to)) {
+        for to in self.targets.iter().copied().filter(|to| placement.may_go(partition, slot, *to)) {
             let missing = gap(to);
             if best.is_some_and(|best| best.0 < missing) {
                 continue;

@@ -44,12 +44,12 @@ impl Planner<'_> {
         }
     }
 
-    fn excess(&self, broker: usize) -> [f64; LIMITED] {
+    pub(super) fn excess(&self, broker: usize) -> [f64; LIMITED] {
         self.limits.excess(broker, self.held(broker))
     }
 
     /// The partitions of each of these brokers.
-    fn partitions_on(&self, brokers: impl Iterator<Item = usize>) -> Vec<Vec<u32>> {
+    pub(super) fn partitions_on(&self, brokers: impl Iterator<Item = usize>) -> Vec<Vec<u32>> {
         let mut place = vec![None; self.may_hold.len()];
         let mut count = 0;
         for broker in brokers {
@@ -149,7 +149,7 @@ impl Planner<'_> {
     }
 }
 
-fn worst(excess: &[f64; LIMITED]) -> &'static str {
+pub(super) fn worst(excess: &[f64; LIMITED]) -> &'static str {
     let worst = (0..LIMITED).max_by(|a, b| excess[*a].total_cmp(&excess[*b]));
     worst.map_or(FIGURES[0], |figure| FIGURES[figure])
 }

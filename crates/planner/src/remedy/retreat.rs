@@ -34,18 +34,13 @@ impl Planner<'_> {
         self.placement.racks(partition) < self.placement.racks_before(partition).min(self.racks)
     }
 
-    /// Whether the partition costs the broker more than before: by a replica, by its leadership, or by a larger replica in
-    /// the place of a smaller one. What others brought it is theirs to take back.
+    /// Whether the partition costs the broker more than before: by a replica, or by its leadership. What others brought it is
+    /// theirs to take back.
     fn burdens(&self, partition: usize, broker: usize) -> bool {
         let instance = self.placement.instance;
-        let slots = instance.slots(partition);
-        let Some(slot) = self.slot_on(partition, broker) else { return false };
-        let Some(was) = slots.clone().find(|slot| instance.holder(*slot) == broker) else { return true };
-        let (now, leads, led) =
-            (self.placement.cost(partition, slot).load, slot == slots.start, was == slots.start);
-        let (follower, lead) = (instance.load(was), instance.lead(partition));
-        let before = |k: usize| follower[k] + if led { lead[k] } else { 0.0 };
-        (leads && !led) || (0..now.len()).any(|k| now[k] > before(k))
+        let first = instance.slots(partition).start;
+        let leads = self.placement.at(first) == broker && instance.holder(first) != broker;
+        leads || !instance.slots(partition).any(|slot| instance.holder(slot) == broker)
     }
 
     /// Whether the plan brought the broker above a limit, or further above it.

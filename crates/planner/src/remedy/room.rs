@@ -100,12 +100,12 @@ impl Planner<'_> {
     }
 
     /// The brokers that the replica may go to as far as its partition is concerned, full ones included.
-    fn destinations(&self, (partition, slot): Leaving) -> impl Iterator<Item = usize> + '_ {
+    pub(super) fn destinations(&self, (partition, slot): Leaving) -> impl Iterator<Item = usize> + '_ {
         let gap = self.rack_gap(partition, self.placement.at(slot));
         let needed = self.racks_needed(partition);
         let spanned = self.placement.racks(partition).min(needed);
         self.targets.iter().copied().filter(move |to| {
-            !self.placement.holds(partition, *to) && (gap(*to) == 0 || needed - gap(*to) >= spanned)
+            self.placement.may_go(partition, slot, *to) && (gap(*to) == 0 || needed - gap(*to) >= spanned)
         })
     }
 

@@ -51,7 +51,8 @@ fn without_racks_no_repair_moves_more_than_the_cheapest_flow() {
     assert!(score.equal > CLUSTERS / 2 && score.dearer == 0 && score.refused == 0, "{score:?}");
 }
 
-/// To mend racks and limits at once takes chains of moves in a few clusters that are nearly full. Planning makes no chains.
+/// To mend racks and limits at once takes long chains of moves in a few clusters that are nearly full. Planning makes none that are
+/// longer than an exchange.
 #[test]
 fn with_racks_few_repairs_move_more_than_the_cheapest_flow() {
     let fits = |cluster: &Cluster| {

@@ -125,6 +125,29 @@ fn who_is_above_the_average_takes_what_has_to_go_all_the_same() {
     assert!(after[3] < before[3], "broker 0 still has the load of three");
 }
 
+/// One broker has too much data, the other too much traffic. Whatever either gave off would bring the other further above its
+/// limit; only an exchange helps.
+#[test]
+fn two_brokers_that_are_above_different_limits_exchange_replicas() {
+    let broker = |id| cluster::Broker { id, rack: 0, alive: true, capacity: [100.0; 4] };
+    let partition = |i: i32| cluster::Partition {
+        replicas: vec![(i % 2, if i % 2 == 0 { [0.0, 5.0, 0.0, 12.0] } else { [0.0, 12.0, 0.0, 5.0] })],
+        lead: [0.0; 4],
+    };
+    let cluster = Cluster {
+        brokers: (0..2).map(broker).collect(),
+        partitions: (0..14).map(partition).collect(),
+        max_replicas: 100,
+    };
+    for remedy in [Remedy::Repair, Remedy::Balance] {
+        let instance = cluster.instance();
+        let proposal = propose(&instance, &remedy).unwrap();
+        assert_eq!(proposal.shortfalls, [], "{remedy:?}");
+        let verdict = judge(&cluster, &Assignment::of(&cluster, &proposal));
+        assert_eq!((verdict.broken, verdict.illegal), (vec![], vec![]), "{remedy:?}");
+    }
+}
+
 /// Broker 5 is left with a larger replica of a partition in the place of a smaller one, and other partitions bring it above
 /// its limit when what was to leave it stays.
 #[test]

@@ -60,6 +60,14 @@ pub fn judge(cluster: &Cluster, after: &Assignment) -> Verdict {
         if ids.len() != before.len() || replicas.len() != before.len() || origins.len() != before.len() {
             verdict.broken.push(format!("partition {number} had {before:?} and gets {replicas:?}"));
         }
+        for (id, origin) in
+            replicas.iter().filter(|(id, origin)| before[*origin] != *id && before.contains(id))
+        {
+            let from = before[*origin];
+            verdict.broken.push(format!(
+                "partition {number}: {id} has a replica, and gets that of {from} in its place"
+            ));
+        }
         let spans = racks(&mut ids.iter().copied());
         if spans < racks(&mut before.iter().copied()).min(alive_racks) {
             verdict.broken.push(format!("partition {number} loses a rack: {before:?} to {ids:?}"));
