@@ -97,8 +97,9 @@ impl Witness {
     /// What a new leader has seen, is over, and lacks in the log; in the order in which it was seen.
     ///
     /// A leader writes in the order in which it finds. Where the log goes on for longer than two doctors can be apart, the
-    /// one that wrote it had found nothing there, and its word stands.
-    pub fn lacking(&self, told: &Told, now: Timestamp) -> Vec<Sighting> {
+    /// one that wrote it had found nothing there, and its word stands. What holds still is left to be found, but of brokers that are
+    /// `neither` well nor known to be ill now, on their way back for example: nothing is found of them.
+    pub fn lacking(&self, told: &Told, now: Timestamp, neither: impl Fn(BrokerId) -> bool) -> Vec<Sighting> {
         let mut log: BTreeMap<BrokerId, VecDeque<(Timestamp, ActionKind)>> = BTreeMap::new();
         for (time, broker, kind) in &told.changes {
             log.entry(*broker).or_default().push_back((*time, *kind));
@@ -121,14 +122,14 @@ impl Witness {
                 lacking.push(seen.clone());
             }
         }
-        // What holds still is found by looking.
         let mut over: BTreeMap<BrokerId, usize> = BTreeMap::new();
         for (index, seen) in lacking.iter().enumerate().filter(|(_, seen)| seen.kind == ActionKind::Recovered)
         {
             over.insert(seen.broker, index);
         }
-        let is_over =
-            |(index, seen): &(usize, Sighting)| over.get(&seen.broker).is_some_and(|last| index <= last);
+        let is_over = |(index, seen): &(usize, Sighting)| {
+            over.get(&seen.broker).is_some_and(|last| index <= last) || neither(seen.broker)
+        };
         lacking.into_iter().enumerate().filter(is_over).map(|(_, seen)| seen).collect()
     }
 }
@@ -166,7 +167,16 @@ mod tests {
     }
 
     fn lacking(witness: &Witness, told: &Told, now: i64) -> Vec<(i64, i32, ActionKind)> {
-        let lacking = witness.lacking(told, at(now));
+        lacking_where(witness, told, now, |_| false)
+    }
+
+    fn lacking_where(
+        witness: &Witness,
+        told: &Told,
+        now: i64,
+        neither: impl Fn(BrokerId) -> bool,
+    ) -> Vec<(i64, i32, ActionKind)> {
+        let lacking = witness.lacking(told, at(now), neither);
         lacking.iter().map(|it| (it.at.as_second() - 1_000_000, it.broker.0, it.kind)).collect()
     }
 
@@ -196,6 +206,14 @@ mod tests {
         assert_eq!(lacking(&again, &told(&[]), 20), [(0, 1, AlertUnhealthy), (3, 1, Recovered)]);
         let gone_on = told(&[(0, 1, AlertUnhealthy)]);
         assert_eq!(lacking(&again, &gone_on, 20), [(3, 1, Recovered)], "the alert that stands is a new one");
+    }
+
+    #[test]
+    fn of_who_is_neither_well_nor_ill_nothing_is_found() {
+        let seen = witness(&[(0, 1, Unhealthy), (1, 2, Unhealthy)]);
+        let is_1 = |id: BrokerId| id == BrokerId(1);
+        assert_eq!(lacking_where(&seen, &told(&[]), 20, is_1), [(0, 1, AlertUnhealthy)]);
+        assert_eq!(lacking_where(&seen, &told(&[(0, 1, AlertUnhealthy)]), 20, is_1), []);
     }
 
     #[test]

@@ -205,7 +205,15 @@ impl EngineState {
             if let Some(told) = self.taken_over.take() {
                 let message = format!("this doctor leads, epoch {epoch}");
                 drafts.push(Draft::new(ActionKind::LeaderStarted, Severity::Info, None, message));
-                let lacking = self.witness.lacking(&told, wall).into_iter().take(room - drafts.len());
+                let diagnoses = self.diagnostician.diagnoses();
+                let neither = |id| {
+                    diagnoses.get(&id).is_some_and(|diagnosis| {
+                        use BrokerState::{Maintenance, Recovering, Unknown};
+                        matches!(diagnosis.state, Recovering | Maintenance | Unknown)
+                    })
+                };
+                let lacking =
+                    self.witness.lacking(&told, wall, neither).into_iter().take(room - drafts.len());
                 drafts.extend(lacking.filter_map(|seen| self.alerts.tell_late(seen)));
             }
             let left = room - drafts.len();

@@ -58,6 +58,33 @@ fn what_only_a_stand_by_has_seen_is_told_when_it_takes_over() {
     assert_eq!(kinds(&world.step()), [STARTED]);
 }
 
+/// So many seconds in which broker 1's process is absent, or has started and does not answer.
+fn not_serving(world: &mut World, seconds: u32, state: ProcessState) {
+    for _ in 0..seconds {
+        let started_at = (state == ProcessState::Running).then_some(Timestamp::UNIX_EPOCH);
+        let process = Process { state, pid: started_at.map(|_| 2), started_at, restarts: 1 };
+        let probe = Some(Probe { ok: false, round_trip_ms: None, error: Some("connection refused".into()) });
+        world.report(BrokerReport { process, probe, ..report(BrokerId(1), world.sequence + 1, 30.0) });
+        world.seconds(1, &[f64::NAN, 30.0, 30.0]);
+    }
+}
+
+#[test]
+fn who_takes_over_while_a_broker_is_on_its_way_back_tells_that_it_was_gone() {
+    let mut world = World::new();
+    world.seconds(10, CALM);
+    not_serving(&mut world, 3, ProcessState::Absent);
+    assert_eq!(world.shown().brokers[0].state, BrokerState::Unhealthy);
+    not_serving(&mut world, 3, ProcessState::Running);
+    assert_eq!(world.shown().brokers[0].state, BrokerState::Recovering);
+    // The leader was lost with its record.
+    world.open(&[]);
+    let told = world.step();
+    assert_eq!(kinds(&told), [STARTED, (ActionKind::AlertUnhealthy, Some(1))]);
+    assert_eq!(told[1].evidence["reason"], "ProcessDown");
+    assert_eq!(kinds(&world.seconds(5, CALM)), [RECOVERED]);
+}
+
 #[test]
 fn a_new_leader_repeats_nothing_that_the_log_says() {
     let mut first = World::leading();
