@@ -162,12 +162,14 @@ impl<'a> Placement<'a> {
         self.replicas(partition).iter().any(|at| usize::from(*at) == broker)
     }
 
-    /// Whether the replica in the slot may go to the broker: one that has none of the partition, nor had another of its replicas.
-    /// They all hold the same, so that nothing would be copied, and each would be where the other was.
-    pub fn may_go(&self, partition: usize, slot: usize, to: usize) -> bool {
-        let mut holders = self.instance.holders()[self.instance.slots(partition)].iter();
-        let was_there = holders.any(|holder| usize::from(*holder) == to);
-        !self.holds(partition, to) && (!was_there || self.came_from(partition, slot) == to)
+    /// The brokers that the replica in the slot may go to: those that have none of the partition, and had no other of its
+    /// replicas. They all hold the same, so that nothing would be copied, and each would be where the other was.
+    pub fn may_go(&self, partition: usize, slot: usize) -> impl Fn(usize) -> bool + use<'_> {
+        let slots = self.instance.slots(partition);
+        let (now, before) = (&self.at[slots.clone()], &self.instance.holders()[slots]);
+        let home = self.came_from(partition, slot);
+        let is_among = |brokers: &[u16], broker| brokers.iter().any(|at| usize::from(*at) == broker);
+        move |to| !is_among(now, to) && (to == home || !is_among(before, to))
     }
 
     pub fn is_changed(&self, partition: usize) -> bool {

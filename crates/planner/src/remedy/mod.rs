@@ -317,7 +317,8 @@ impl<'a> Planner<'a> {
         added.inflow = placement.megabytes(partition, slot);
         // Racks that are missing, whether limits are broken, and the rise: in this order.
         let mut best: Option<(usize, bool, f64, usize)> = None;
-        for to in self.targets.iter().copied().filter(|to| placement.may_go(partition, slot, *to)) {
+        let may_go = placement.may_go(partition, slot);
+        for to in self.targets.iter().copied().filter(|to| may_go(*to)) {
             let missing = gap(to);
             if best.is_some_and(|best| best.0 < missing) {
                 continue;

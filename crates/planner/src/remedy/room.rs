@@ -104,9 +104,11 @@ impl Planner<'_> {
         let gap = self.rack_gap(partition, self.placement.at(slot));
         let needed = self.racks_needed(partition);
         let spanned = self.placement.racks(partition).min(needed);
-        self.targets.iter().copied().filter(move |to| {
-            self.placement.may_go(partition, slot, *to) && (gap(*to) == 0 || needed - gap(*to) >= spanned)
-        })
+        let may_go = self.placement.may_go(partition, slot);
+        self.targets
+            .iter()
+            .copied()
+            .filter(move |to| may_go(*to) && (gap(*to) == 0 || needed - gap(*to) >= spanned))
     }
 
     /// Whether the broker keeps its limits with the replica, once `without` has left it.

@@ -76,10 +76,8 @@ impl Planner<'_> {
     /// How many brokers could take the replica without its partition losing a rack.
     fn places(&self, partition: usize, slot: usize) -> usize {
         let gap = self.rack_gap(partition, self.placement.at(slot));
-        self.targets
-            .iter()
-            .filter(|to| self.placement.may_go(partition, slot, **to) && gap(**to) == 0)
-            .count()
+        let may_go = self.placement.may_go(partition, slot);
+        self.targets.iter().filter(|to| may_go(**to) && gap(**to) == 0).count()
     }
 
     /// Moves a replica that was moved already on to a better place, if there is one.
